@@ -188,10 +188,10 @@ func TestLocksAreBetweenOpenFiles(t *testing.T) {
 	}
 	must(a.TryLock, true)
 	must(b.TryLock, false)
-	must(b.TryShare, false)
+	must(b.TryRLock, false)
 	a.Unlock()
-	must(b.TryShare, true)
-	must(a.TryShare, true)
+	must(b.TryRLock, true)
+	must(a.TryRLock, true)
 	must(a.TryLock, false)
 	b.Close()
 	must(a.TryLock, true)

@@ -148,8 +148,8 @@ func (f *File) Discard() {
 // other descriptors of this process do not give it up).
 func (f *File) TryLock() (bool, error) { return f.setLock(unix.F_WRLCK) }
 
-// TryShare takes a read lock, which others may have at the same time.
-func (f *File) TryShare() (bool, error) { return f.setLock(unix.F_RDLCK) }
+// TryRLock takes a read lock, which others may have at the same time.
+func (f *File) TryRLock() (bool, error) { return f.setLock(unix.F_RDLCK) }
 
 // Unlock gives the lock up.
 func (f *File) Unlock() error {

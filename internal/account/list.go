@@ -1,0 +1,121 @@
+package account
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// A Folder is a line of List.
+type Folder struct {
+	Name        string // UTF-8, levels apart by Separator
+	Dir         string
+	Exists      bool // false for a level that has only children, and a subscription to nothing
+	Subscribed  bool
+	HasChildren bool
+	SpecialUse  []string // RFC 6154: `\Sent`
+}
+
+// List lists all folders, INBOX first, then by name; levels above folders that
+// are none themselves, and names that are subscribed to but not there, have
+// Exists false.
+func (t *Tree) List(ctx context.Context) ([]Folder, error) {
+	all, err := t.folders()
+	if err != nil {
+		return nil, err
+	}
+	subscribed, err := t.Subscribed()
+	if err != nil {
+		return nil, err
+	}
+	for _, name := range subscribed {
+		f, known := all[name]
+		if !known {
+			f = &Folder{Name: name}
+			all[name] = f
+		}
+		f.Subscribed = true
+	}
+	t.parents(all)
+	list := make([]Folder, 0, len(all))
+	for _, f := range all {
+		list = append(list, *f)
+	}
+	slices.SortFunc(list, func(a, b Folder) int {
+		switch {
+		case a.Name == Inbox:
+			return -1
+		case b.Name == Inbox:
+			return 1
+		}
+		return strings.Compare(a.Name, b.Name)
+	})
+	specialUse(list)
+	return list, nil
+}
+
+// folders reads the root. Of two directories for one name, the one in modified
+// UTF-7 counts, as in dir.
+func (t *Tree) folders() (map[string]*Folder, error) {
+	files, err := os.ReadDir(t.root)
+	if err != nil {
+		return nil, fmt.Errorf("list %s: %w", t.root, err)
+	}
+	all := map[string]*Folder{Inbox: {Name: Inbox, Dir: t.root, Exists: true}}
+	for _, f := range files {
+		if len(f.Name()) < 2 || f.Name()[0] != '.' {
+			continue
+		}
+		name := t.decode(f.Name())
+		dir, err := t.dir(name)
+		if err != nil || t.Canonical(name) != name || !isFolder(filepath.Join(t.root, f.Name())) {
+			continue // not a name that could be asked for
+		}
+		all[name] = &Folder{Name: name, Dir: dir, Exists: true}
+	}
+	return all, nil
+}
+
+// parents adds the levels above, and says who has children. A mere
+// subscription is nobody's child.
+func (t *Tree) parents(all map[string]*Folder) {
+	names := make([]string, 0, len(all))
+	for name, f := range all {
+		if f.Exists {
+			names = append(names, name)
+		}
+	}
+	for _, name := range names {
+		for {
+			at := strings.LastIndexByte(name, t.sep)
+			if at < 0 {
+				break
+			}
+			name = name[:at]
+			if all[name] == nil {
+				all[name] = &Folder{Name: name}
+			}
+			all[name].HasChildren = true
+		}
+	}
+}
+
+// specialUses are the uses that top-level folders have by their name.
+var specialUses = map[string]string{
+	"sent": `\Sent`, "drafts": `\Drafts`, "trash": `\Trash`, "junk": `\Junk`, "archive": `\Archive`,
+}
+
+// specialUse gives each use to one folder.
+func specialUse(list []Folder) {
+	taken := map[string]bool{}
+	for i := range list {
+		use := specialUses[strings.ToLower(list[i].Name)]
+		if use != "" && list[i].Exists && !taken[use] {
+			list[i].SpecialUse = []string{use}
+			taken[use] = true
+		}
+	}
+}

@@ -1,0 +1,138 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"time"
+
+	"postbag/internal/mboxlog"
+)
+
+// An Append adds letters to a folder, all of them or none.
+type Append struct {
+	b     *box
+	items []item
+}
+
+// An item is a letter that lies in tmp/ and is on its way to a UID.
+type item struct {
+	arrival
+	discard func()
+}
+
+// NewAppend begins an Append. Nothing of it is visible before Commit.
+func (f *Folder) NewAppend() *Append { return &Append{b: f.b} }
+
+// Add reads a letter in wire form and makes it durable in tmp/. A zero
+// internal means now.
+func (a *Append) Add(flags Flags, keywords []string, internal time.Time, r io.Reader) error {
+	b := a.b
+	now := b.store.o.Now()
+	if internal.IsZero() {
+		internal = now
+	}
+	l, wire, err := b.receive(r)
+	if err != nil {
+		return fmt.Errorf("append to %s: %w", b.dir, err)
+	}
+	if err := l.Sync(internal); err != nil {
+		l.Discard()
+		return fmt.Errorf("append to %s: %w", b.dir, err)
+	}
+	a.items = append(a.items, item{
+		arrival: arrival{
+			id: randomID(), flags: flags, keywords: sorted(keywords),
+			internal: internal.Unix(), wire: wire,
+			base: sizedName(l.Unique(), l.Size(), wire), tmp: l.Unique(),
+		},
+		discard: l.Discard,
+	})
+	return nil
+}
+
+// sizedName adds the sizes of a letter to its name, in disk and in wire form.
+func sizedName(unique string, size, wire int64) string {
+	return unique + ",S=" + strconv.FormatInt(size, 10) + ",W=" + strconv.FormatInt(wire, 10)
+}
+
+// Commit gives the letters UIDs and makes them visible. When it returns, all
+// of that survives a crash; after an error none of them is there.
+func (a *Append) Commit(ctx context.Context) (uids []uint32, err error) {
+	if len(a.items) == 0 {
+		return nil, nil
+	}
+	defer a.Discard()
+	b := a.b
+	if err := b.lockCtx(ctx); err != nil {
+		return nil, err
+	}
+	defer b.unlock()
+	err = b.exclusive(ctx, func() (err error) {
+		uids, err = b.insert(a.items)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("append to %s: %w", b.dir, err)
+	}
+	a.items = nil
+	b.payLater(0)
+	return uids, b.publish()
+}
+
+// Discard lets go of letters that have not been committed.
+func (a *Append) Discard() {
+	for i := range a.items {
+		a.items[i].discard()
+	}
+	a.items = nil
+}
+
+// insert gives letters that lie synced in tmp/ their UIDs. b is locked.
+func (b *box) insert(items []item) (uids []uint32, err error) {
+	uid, modseq, recs, err := b.number(len(items))
+	if err != nil {
+		return nil, err
+	}
+	list := make([]arrival, len(items))
+	for i := range items {
+		items[i].uid = uid + uint32(i)
+		uids = append(uids, items[i].uid)
+		list[i] = items[i].arrival
+	}
+	if len(list) == 1 {
+		return uids, b.insertOne(recs, modseq, list[0])
+	}
+	// One frame for all: they are there together or not at all. From its sync
+	// on, whoever finds it brings the letters from tmp/ into their places.
+	if err := b.store.fs.SyncDir(b.path("tmp")); err != nil {
+		return nil, err
+	}
+	return uids, b.commit(append(recs, encodeLetters(modseq, list))...)
+}
+
+// insertOne goes from tmp/X, synced, to cur/X with a UID in the log, both
+// unsynced, to both synced. The two syncs are made at once: if a crash keeps
+// only the name, it is a letter that nobody has acknowledged and is found as any
+// other; if it keeps only the UID, that letter is gone and the UID is not given
+// again.
+func (b *box) insertOne(recs []mboxlog.Record, modseq uint64, l arrival) error {
+	at := usual(l.base, l.flags)
+	if err := b.certify(func() error { return b.rename("tmp/"+l.tmp, at) }); err != nil {
+		return err
+	}
+	l.tmp = ""
+	err := b.note(append(recs, encodeLetters(modseq, []arrival{l}))...)
+	if err == nil {
+		named := make(chan error, 1)
+		go func() { named <- b.store.fs.SyncDir(b.path("cur")) }()
+		err = errors.Join(b.log.Sync(), <-named)
+	}
+	if err != nil {
+		// It shall not be there when the client is told that it is not.
+		err = errors.Join(err, b.store.fs.Remove(b.path(at)))
+	}
+	return err
+}

@@ -1,0 +1,127 @@
+package mailbox
+
+import (
+	"context"
+	"slices"
+)
+
+// Store changes flags and keywords of letters. UIDs that are not there are
+// passed over. With unchangedSince above 0, letters with a greater modseq are
+// left as they are and returned (RFC 7162 section 3.1.3).
+//
+// When Store returns, the change survives a crash: it is in the log. The names
+// of the files follow in the background, as debts.
+func (f *Folder) Store(ctx context.Context, uids []uint32, change FlagChange, unchangedSince uint64) (modified []uint32, err error) {
+	b := f.b
+	change.SetKeywords = sorted(change.SetKeywords)
+	change.ClearKeywords = sorted(change.ClearKeywords)
+	err = f.change(ctx, func() error {
+		var targets []uint32
+		targets, modified = b.targets(sorted(uids), &change, unchangedSince)
+		if len(targets) == 0 {
+			return nil
+		}
+		_, modseq, recs, err := b.number(0)
+		if err != nil {
+			return err
+		}
+		return b.commit(append(recs, encodeFlags(modseq, &change, targets))...)
+	})
+	return modified, err
+}
+
+// targets picks the letters that a change makes any difference to.
+func (b *box) targets(uids []uint32, c *FlagChange, unchangedSince uint64) (targets, modified []uint32) {
+	same := map[uint32]bool{} // keyword sets that the change leaves as they are
+	for _, uid := range uids {
+		r := b.st.rows.find(uid)
+		if r == nil {
+			continue
+		}
+		if unchangedSince > 0 && r.modseq > unchangedSince {
+			modified = append(modified, uid)
+			continue
+		}
+		keeps, known := same[r.kw]
+		if !known {
+			set := b.st.sets[r.kw]
+			keeps = slices.Equal(c.keywords(set), set)
+			same[r.kw] = keeps
+		}
+		if !keeps || c.flags(r.flags) != r.flags {
+			targets = append(targets, uid)
+		}
+	}
+	return targets, modified
+}
+
+// Expunge takes letters out of the folder: exactly those of uids, whatever
+// their flags, or with nil all that have the Deleted flag. It returns those
+// that it took. When Expunge returns they stay away also after a crash; their
+// files follow in the background.
+func (f *Folder) Expunge(ctx context.Context, uids []uint32) (gone []uint32, err error) {
+	b := f.b
+	err = f.change(ctx, func() error {
+		if gone = b.expungeable(uids); len(gone) == 0 {
+			return nil
+		}
+		return b.expunge(gone)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return gone, nil
+}
+
+func (b *box) expunge(uids []uint32) error {
+	_, modseq, recs, err := b.number(0)
+	if err != nil {
+		return err
+	}
+	return b.commit(append(recs, encodeRemoved(kindExpunge, modseq, uids))...)
+}
+
+func (b *box) expungeable(uids []uint32) (there []uint32) {
+	if uids != nil {
+		for _, uid := range sorted(uids) {
+			if b.st.rows.find(uid) != nil {
+				there = append(there, uid)
+			}
+		}
+		return there
+	}
+	for _, c := range b.st.rows.chunks {
+		for i := range c {
+			if c[i].flags&Deleted != 0 {
+				there = append(there, c[i].uid)
+			}
+		}
+	}
+	return there
+}
+
+// change runs f with all locks, publishes what it did, and sees to the debts.
+func (f *Folder) change(ctx context.Context, do func() error) error {
+	b := f.b
+	if err := b.lockCtx(ctx); err != nil {
+		return err
+	}
+	defer b.unlock()
+	if err := b.exclusive(ctx, do); err != nil {
+		return err
+	}
+	b.payLater(0)
+	return b.publish()
+}
+
+// sorted gives list ascending and without repetitions, itself if it is.
+func sorted[T uint32 | string](list []T) []T {
+	for i := 1; i < len(list); i++ {
+		if list[i-1] >= list[i] {
+			list = slices.Clone(list)
+			slices.Sort(list)
+			return slices.Compact(list)
+		}
+	}
+	return list
+}

@@ -1,0 +1,388 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"postbag/internal/maildir"
+)
+
+// Debts: what clients have been told and the log knows, but names and files do
+// not say yet. States of one letter, and who moves it on:
+//
+//	log: flags, name: old            pay renames                       -> next
+//	log: flags, name: new, unsynced  pay syncs cur/                    -> next
+//	log: flags, name: new            pay appends paid                  -> settled
+//	log: expunged, file there        pay unlinks or moves, syncs       -> next
+//	log: expunged, file gone         pay appends paid                  -> settled
+//	log: letter, file in tmp/        pay renames into cur/, syncs      -> next
+//	log: letter, file in cur/        pay appends paid                  -> settled
+//
+// Each step may be repeated, so it does not matter who died in between: the
+// next who looks pays what is open, after a while in which the debtor may do
+// so himself.
+
+const (
+	payStep = 1000            // letters paid while the lock is held once
+	payWait = 2 * time.Second // how long the debts of others are left to them
+)
+
+// payLater sees to it that open debts are paid in the background.
+func (b *box) payLater(wait time.Duration) {
+	if !b.st.debts() || !b.paying.CompareAndSwap(false, true) {
+		return
+	}
+	started := b.store.start(func(ctx context.Context) {
+		defer b.paying.Store(false)
+		select {
+		case <-time.After(wait):
+		case <-ctx.Done():
+			return // Close pays
+		}
+		if err := b.payAll(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGone) {
+			b.store.o.Log.Error("write flags into file names", "dir", b.dir, "err", err)
+		}
+	})
+	if !started {
+		b.paying.Store(false)
+	}
+}
+
+// payAll pays all debts, and lets others at the folder in between.
+func (b *box) payAll(ctx context.Context) error {
+	for stuck := 0; ; {
+		if err := b.lockCtx(ctx); err != nil {
+			return err
+		}
+		paid, more, err := b.payOnce(ctx)
+		b.unlock()
+		if err != nil || !more {
+			return err
+		}
+		if paid > 0 {
+			stuck = 0
+		} else if stuck++; stuck > scans {
+			return nil // others are moving the files just now; next time
+		}
+	}
+}
+
+// payOnce pays some debts. The caller holds sem.
+func (b *box) payOnce(ctx context.Context) (paid int, more bool, err error) {
+	if b.log == nil {
+		return 0, false, ErrClosed
+	}
+	if err := b.refresh(); err != nil {
+		return 0, false, err
+	}
+	if !b.st.debts() {
+		return 0, false, b.publish()
+	}
+	if err := b.loadNames(); err != nil {
+		return 0, false, err
+	}
+	err = b.exclusive(ctx, func() error {
+		p := &payer{box: b}
+		err := b.certify(p.step)
+		paid = p.paid
+		return err
+	})
+	if err != nil {
+		return paid, false, err
+	}
+	return paid, b.st.debts(), b.publish()
+}
+
+// A payer is one round of paying, under the lock.
+type payer struct {
+	*box
+	paid    int
+	missing bool // a file was not where it was thought to be
+	came    []uint32
+	flagged []uint32
+	gone    []uint32
+	touched bool // new/ or cur/ is to be synced before anything counts as paid
+}
+
+func (p *payer) step() error {
+	err := errors.Join(p.arrivals(), p.flags(), p.expunges())
+	if serr := p.finish(); serr != nil {
+		return serr
+	}
+	if p.missing {
+		return errors.Join(err, p.search())
+	}
+	return err
+}
+
+// finish makes the renames durable and notes them as paid. The note itself may
+// be lost: then the letters are looked at again.
+func (p *payer) finish() error {
+	if !p.touched {
+		return nil
+	}
+	// Both: a letter that was moved from new/ to cur/, by whomever, and is
+	// unlinked there must not come back in new/ after a crash. And in this
+	// order, so that no letter is ever in neither.
+	for _, sub := range []string{"cur", "new"} {
+		if err := p.store.fs.SyncDir(p.path(sub)); err != nil {
+			return err
+		}
+	}
+	for _, list := range []struct {
+		kind byte
+		uids []uint32
+	}{{kindPaidArrival, p.came}, {kindPaidFlags, p.flagged}, {kindPaidExpunge, p.gone}} {
+		if len(list.uids) == 0 {
+			continue
+		}
+		p.paid += len(list.uids)
+		if err := p.note(encodePaid(list.kind, sorted(list.uids))); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// arrivals brings the letters of a batch from tmp/ into their places.
+func (p *payer) arrivals() error {
+	for uid, tmp := range p.st.coming {
+		if len(p.came) >= payStep {
+			return nil
+		}
+		r := p.st.rows.find(uid)
+		if r == nil {
+			p.touched = true
+			p.came = append(p.came, uid)
+			continue
+		}
+		at := usual(p.st.base(r), r.disk)
+		err := p.rename("tmp/"+tmp, at)
+		if errors.Is(err, fs.ErrNotExist) {
+			err = nil // brought by one who died before he could note it
+		}
+		if errors.Is(err, fs.ErrExist) {
+			// Renamed by link and unlink, and died in between.
+			err = p.store.fs.Remove(p.path("tmp/" + tmp))
+		}
+		if err != nil {
+			return err
+		}
+		p.touched = true
+		p.came = append(p.came, uid)
+	}
+	return nil
+}
+
+// flags renames letters to what clients have been told.
+func (p *payer) flags() error {
+	if p.st.owing == 0 {
+		return nil
+	}
+	var errs []error
+	for _, c := range p.st.rows.chunks {
+		for i := range c {
+			if !c[i].owes {
+				continue
+			}
+			if len(p.flagged) >= payStep || len(errs) >= maxFaults {
+				return errors.Join(errs...)
+			}
+			if err := p.flag(&c[i]); err != nil {
+				errs = append(errs, err)
+			}
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// maxFaults is how many letters may fail in one round, each for a reason of its
+// own, before the folder is taken to be at fault.
+const maxFaults = 10
+
+func (p *payer) flag(r *row) error {
+	if _, coming := p.st.coming[r.uid]; coming {
+		return nil // in the next round
+	}
+	from := p.st.where(r)
+	to := withFlags(from, r.flags)
+	if from != to {
+		err := p.rename(from, to)
+		if errors.Is(err, fs.ErrExist) {
+			if err = p.part([]twin{{extra: to, keeps: from}}); err == nil {
+				err = p.rename(from, to)
+			}
+		}
+		if errors.Is(err, fs.ErrNotExist) {
+			p.missing = true
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+	}
+	p.touched = true
+	p.flagged = append(p.flagged, r.uid)
+	p.mu.Lock()
+	p.st.at[r.uid] = to
+	p.mu.Unlock()
+	return nil
+}
+
+// withFlags gives the name below cur/ of the file at, with other flags. The
+// letters of other programs stay.
+func withFlags(at string, flags Flags) string {
+	n := maildir.ParseName(at[strings.IndexByte(at, '/')+1:])
+	letters := flags.append(nil)
+	for i := range len(n.Flags) {
+		if strings.IndexByte(flagLetters, n.Flags[i]) < 0 {
+			letters = append(letters, n.Flags[i])
+		}
+	}
+	return "cur/" + n.Base + ":2," + string(letters)
+}
+
+// expunges takes the files of expunged letters away: to expungedDir while some
+// session may still want to read them, else for good.
+func (p *payer) expunges() error {
+	if len(p.st.doomed) == 0 {
+		return nil
+	}
+	alone := p.alone()
+	for uid, d := range p.st.doomed {
+		if len(p.gone) >= payStep {
+			return nil
+		}
+		err := p.takeAway(uid, d.at, alone)
+		if errors.Is(err, fs.ErrNotExist) {
+			p.missing = true
+			continue
+		}
+		if err != nil {
+			return err
+		}
+		p.touched = true
+		p.gone = append(p.gone, uid)
+	}
+	return nil
+}
+
+func (p *payer) takeAway(uid uint32, at string, alone bool) error {
+	if alone {
+		return p.store.fs.Remove(p.path(at))
+	}
+	err := p.rename(at, p.expungedName(uid))
+	if errors.Is(err, fs.ErrNotExist) {
+		if err := p.store.fs.Mkdir(p.path(expungedDir), 0o700); err != nil && !errors.Is(err, fs.ErrExist) {
+			return err
+		}
+		err = p.rename(at, p.expungedName(uid))
+	}
+	if errors.Is(err, fs.ErrExist) {
+		return p.store.fs.Remove(p.path(at))
+	}
+	return err
+}
+
+// expungedName is where an expunged letter is kept, below the folder. The
+// MAILBOXID tells the letters of a copied folder from ours.
+func (b *box) expungedName(uid uint32) string {
+	return expungedDir + "/" + mailboxID(b.st.id) + "." + strconv.FormatUint(uint64(uid), 10)
+}
+
+// search looks where the files are that were not in their places. Others have
+// renamed or removed them.
+func (p *payer) search() error {
+	l, err := p.list()
+	if err != nil {
+		return err
+	}
+	if err := p.record(l, p.compare(l)); err != nil {
+		return err
+	}
+	// record left doomed letters that it saw with their new places; the others
+	// are gone if nothing moved during the scan.
+	if l, err = p.list(); err != nil || !l.stable() {
+		return err
+	}
+	there := map[string]bool{}
+	for i := range l.entries {
+		there[l.entries[i].base] = true
+	}
+	var gone []uint32
+	for uid, d := range p.st.doomed {
+		if !there[d.base] {
+			gone = append(gone, uid)
+		}
+	}
+	return p.notePaid(gone)
+}
+
+// notePaid notes expunges as paid whose files are gone already.
+func (b *box) notePaid(uids []uint32) error {
+	if len(uids) == 0 {
+		return nil
+	}
+	return b.note(encodePaid(kindPaidExpunge, sorted(uids)))
+}
+
+// certify runs f, which renames files, and takes the stamps that result for
+// known: if the directories are watched, whatever others did meanwhile is told
+// by events.
+func (b *box) certify(f func() error) error {
+	before, err := b.stamps()
+	if err != nil {
+		return gone(err)
+	}
+	known := b.seen.firm && b.event.watching() && before.sub == b.seen.sub
+	if err := f(); err != nil {
+		return err
+	}
+	if after, err := b.stamps(); err == nil && known && b.seen.firm {
+		b.seen.sub = after.sub
+	}
+	return nil
+}
+
+// sweep removes expunged letters that nobody can ask for any more: all when
+// nobody else has the folder open, else those that are a day old.
+func (b *box) sweep() {
+	dir := b.path(expungedDir)
+	files, err := os.ReadDir(dir)
+	if err != nil {
+		return // most folders have none
+	}
+	alone := b.alone()
+	left := 0
+	for _, f := range files {
+		st, err := f.Info()
+		if err != nil || !alone && b.store.o.Now().Sub(changed(st)) < expungedAge {
+			left++
+			continue
+		}
+		if b.store.fs.Remove(filepath.Join(dir, f.Name())) != nil {
+			left++
+		}
+	}
+	if left == 0 && alone {
+		b.store.fs.Remove(dir)
+	}
+}
+
+// expungedAge is how long an expunged letter is kept for sessions at most.
+const expungedAge = 24 * time.Hour
+
+// changed is when a file was last renamed, among other things.
+func changed(st os.FileInfo) time.Time {
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok {
+		return time.Unix(sys.Ctim.Unix())
+	}
+	return st.ModTime()
+}

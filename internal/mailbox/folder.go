@@ -1,0 +1,234 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"postbag/internal/maildir"
+)
+
+// A Folder is one session's hold on a folder. Its methods are safe for
+// concurrent use.
+type Folder struct {
+	b      *box
+	closed atomic.Bool
+}
+
+// Close gives the folder back.
+func (f *Folder) Close() {
+	if f.closed.CompareAndSwap(false, true) {
+		f.b.store.give(f.b)
+	}
+}
+
+// Dir is the folder's directory.
+func (f *Folder) Dir() string { return f.b.dir }
+
+// MailboxID is the OBJECTID of the folder (RFC 8474 section 4).
+func (f *Folder) MailboxID() string { return f.View().MailboxID() }
+
+// View gives the newest version that this process knows.
+func (f *Folder) View() *View { return f.b.view.Load() }
+
+// Sync looks for changes by other processes and programs, gives UIDs to new
+// letters, and publishes the result for View. What it publishes survives a
+// crash. When nothing has changed it costs a few calls of stat.
+func (f *Folder) Sync(ctx context.Context) error {
+	if err := f.b.lockCtx(ctx); err != nil {
+		return err
+	}
+	defer f.b.unlock()
+	if err := f.b.sync(ctx); err != nil {
+		return fmt.Errorf("sync folder %s: %w", f.b.dir, err)
+	}
+	f.b.payLater(payWait) // what others have left
+	return nil
+}
+
+// Subscribe has c told (without blocking) of each new version, until cancel is
+// called. While anybody is subscribed, changes by others are looked for in the
+// background.
+func (f *Folder) Subscribe(c chan<- struct{}) (cancel func()) {
+	b := f.b
+	b.feed.add(c)
+	b.store.attend(b)
+	var once atomic.Bool
+	return func() {
+		if once.CompareAndSwap(false, true) {
+			b.feed.remove(c)
+		}
+	}
+}
+
+// PayDebts brings files and names to where clients have been told they are. A
+// session calls it before it answers LOGOUT.
+func (f *Folder) PayDebts(ctx context.Context) error {
+	if err := f.b.payAll(ctx); err != nil {
+		return fmt.Errorf("pay debts of %s: %w", f.b.dir, err)
+	}
+	return nil
+}
+
+// Settle moves letters from new/ to cur/ and marks those that have UIDs as
+// shown to a session (\Recent). A session that has the folder selected calls it
+// after its answer; one that examines it, STATUS and POP3 never do.
+func (f *Folder) Settle(ctx context.Context) error {
+	b := f.b
+	if v := f.View(); v.recent+1 >= v.uidNext && !b.hasNew() {
+		return nil
+	}
+	if err := b.lockCtx(ctx); err != nil {
+		return err
+	}
+	defer b.unlock()
+	if err := b.refresh(); err != nil {
+		return err
+	}
+	if err := b.loadNames(); err != nil {
+		return err
+	}
+	err := b.exclusive(ctx, func() error {
+		if err := b.certify(b.moveNew); err != nil {
+			return err
+		}
+		if b.st.recent+1 >= b.st.uidNext {
+			return nil
+		}
+		return b.note(encodeRecent(b.st.uidNext - 1))
+	})
+	if err != nil {
+		return err
+	}
+	return b.publish()
+}
+
+// hasNew reports whether a letter with a UID was last seen in new/.
+func (b *box) hasNew() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, at := range b.st.at {
+		if at[0] == 'n' {
+			return true
+		}
+	}
+	return false
+}
+
+// moveNew moves letters with UIDs to cur/. The moves need no sync: a letter
+// that a crash puts back, or leaves in both, is the same letter.
+func (b *box) moveNew() error {
+	l := &listing{}
+	if err := l.read(b.path("new"), "new"); err != nil {
+		return gone(err)
+	}
+	for i := range l.entries {
+		e := &l.entries[i]
+		r := b.st.find(e.base)
+		if r == nil || e.flags != r.disk {
+			continue // Sync has to see it first
+		}
+		to := withFlags(e.at, e.flags)
+		err := b.rename(e.at, to)
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
+			b.seen = stamps{}
+			continue // somebody else has been at it
+		}
+		if err != nil {
+			return err
+		}
+		b.mu.Lock()
+		b.st.place(r, to)
+		b.mu.Unlock()
+	}
+	return nil
+}
+
+// UIDL is the unique-id of a letter in POP3 (RFC 1939 section 7).
+func (f *Folder) UIDL(l *Letter) string {
+	return fmt.Sprintf("%08x%08x", l.UID, f.View().UIDValidity())
+}
+
+// Size is the number of octets of a letter as it goes over the wire. It is
+// taken from the letter's name, or looked up once and remembered.
+func (f *Folder) Size(ctx context.Context, l *Letter) (int64, error) {
+	if n, ok := f.b.knownSize(l.UID); ok {
+		return n, nil
+	}
+	c, err := f.Content(ctx, l)
+	if err != nil {
+		return 0, err
+	}
+	defer c.Close()
+	return c.Size(), nil
+}
+
+// knownSize gives what the log or the name says.
+func (b *box) knownSize(uid uint32) (int64, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.st.rows.find(uid)
+	if r == nil {
+		return 0, false
+	}
+	if r.wire != unknownSize {
+		return r.wire, true
+	}
+	if f, ok := b.facts[uid]; ok && f.wire != unknownSize {
+		return f.wire, true
+	}
+	if b.st.loadNames() != nil {
+		return 0, false
+	}
+	if n := maildir.ParseName(b.st.base(r)); n.Size >= 0 && n.Wire >= n.Size {
+		return n.Wire, true
+	}
+	return 0, false
+}
+
+// Internal is the INTERNALDATE of a letter: when it was delivered, which is
+// the time of last modification of its file.
+func (f *Folder) Internal(ctx context.Context, l *Letter) (time.Time, error) {
+	b := f.b
+	b.mu.Lock()
+	if r := b.st.rows.find(l.UID); r != nil && r.internal != unknownTime {
+		defer b.mu.Unlock()
+		return time.Unix(r.internal, 0), nil
+	}
+	if known, ok := b.facts[l.UID]; ok && known.internal != unknownTime {
+		defer b.mu.Unlock()
+		return time.Unix(known.internal, 0), nil
+	}
+	b.mu.Unlock()
+	var st os.FileInfo
+	err := b.reach(ctx, l.UID, func(path string) (err error) {
+		st, err = os.Stat(path)
+		return err
+	})
+	if err != nil {
+		return time.Time{}, err
+	}
+	b.learn(l.UID, fact{internal: st.ModTime().Unix(), wire: unknownSize})
+	return st.ModTime().Truncate(time.Second), nil
+}
+
+// learn remembers what took a look into a file.
+func (b *box) learn(uid uint32, f fact) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.st.rows.find(uid) == nil {
+		return
+	}
+	old, ok := b.facts[uid]
+	if ok && f.internal == unknownTime {
+		f.internal = old.internal
+	}
+	if ok && f.wire == unknownSize {
+		f.wire = old.wire
+	}
+	b.facts[uid] = f
+}

@@ -1,0 +1,94 @@
+package mailbox
+
+import (
+	"encoding/binary"
+	"hash/maphash"
+)
+
+// names holds base names of letters: one block of octets, no pointers. A name
+// is known by its offset.
+type names struct {
+	data []byte // each name with its length before it
+
+	seed   maphash.Seed
+	byHash map[uint64]uint32 // hash of base name to UID; nil until somebody asks
+	twins  map[string]uint32 // names whose hash another name has
+}
+
+func (n *names) add(base string) uint32 {
+	at := uint32(len(n.data))
+	n.data = binary.AppendUvarint(n.data, uint64(len(base)))
+	n.data = append(n.data, base...)
+	return at
+}
+
+// get gives the name at an offset; "" when there is none.
+func (n *names) get(at uint32) []byte {
+	if uint64(at) >= uint64(len(n.data)) {
+		return nil
+	}
+	d := decoder{b: n.data[at:]}
+	return d.raw(d.num())
+}
+
+// index makes the base names of all rows findable.
+func (n *names) index(v *vector) {
+	n.seed = maphash.MakeSeed()
+	n.byHash = make(map[uint64]uint32, v.length)
+	n.twins = nil
+	for _, c := range v.chunks {
+		for i := range c {
+			n.learn(v, n.get(c[i].name), c[i].uid)
+		}
+	}
+}
+
+func (n *names) learn(v *vector, base []byte, uid uint32) {
+	if n.byHash == nil {
+		return
+	}
+	h := maphash.Bytes(n.seed, base)
+	if other, taken := n.byHash[h]; taken && other != uid {
+		if r := v.find(other); r != nil && string(n.get(r.name)) != string(base) {
+			if n.twins == nil {
+				n.twins = map[string]uint32{}
+			}
+			n.twins[string(base)] = uid
+			return
+		}
+	}
+	n.byHash[h] = uid
+}
+
+// find gives the row whose letter has a base name.
+func (n *names) find(v *vector, base string) *row {
+	if n.byHash == nil {
+		n.index(v)
+	}
+	if uid, ok := n.twins[base]; ok {
+		return v.find(uid)
+	}
+	uid, ok := n.byHash[maphash.String(n.seed, base)]
+	if !ok {
+		return nil
+	}
+	if r := v.find(uid); r != nil && string(n.get(r.name)) == base {
+		return r
+	}
+	return nil
+}
+
+// forget is told of a row that goes.
+func (n *names) forget(r *row) {
+	if n.byHash == nil {
+		return
+	}
+	base := n.get(r.name)
+	if uid, ok := n.twins[string(base)]; ok && uid == r.uid {
+		delete(n.twins, string(base))
+		return
+	}
+	if h := maphash.Bytes(n.seed, base); n.byHash[h] == r.uid {
+		delete(n.byHash, h)
+	}
+}

@@ -1,0 +1,208 @@
+package mailbox
+
+import (
+	"bytes"
+	"cmp"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"hash/fnv"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"postbag/internal/maildir"
+)
+
+// A stamp is what tells that a directory has changed.
+type stamp struct {
+	ino          uint64
+	mtime, ctime syscall.Timespec
+}
+
+// stamps are those of new/ and cur/. The zero value equals none that is real.
+type stamps struct {
+	sub [2]stamp
+	// old: they were so old when the scan began that no change which came
+	// later could have left them as they are. Others may trust them too.
+	old bool
+	// firm: old, or this process has been watching the directories, so that
+	// what the stamps do not show is among the events.
+	firm bool
+}
+
+// settleTime is how old a stamp must be when a scan begins for the scan to be
+// trusted: file systems give times of a coarse clock, some of whole seconds.
+const settleTime = 2 * time.Second
+
+var subdirs = [2]string{"new", "cur"}
+
+func (b *box) stamps() (s stamps, err error) {
+	youngest := int64(0)
+	for i, sub := range subdirs {
+		var st syscall.Stat_t
+		if err := syscall.Stat(b.path(sub), &st); err != nil {
+			return s, fmt.Errorf("stat %s: %w", b.path(sub), err)
+		}
+		s.sub[i] = stamp{st.Ino, st.Mtim, st.Ctim}
+		youngest = max(youngest, st.Mtim.Nano(), st.Ctim.Nano())
+	}
+	s.old = b.store.o.Now().UnixNano()-youngest >= int64(settleTime)
+	return s, nil
+}
+
+// A listing is one scan of new/ and cur/.
+type listing struct {
+	before, after stamps
+	entries       []entry
+}
+
+// stable reports whether nothing came or went while the scan was made.
+func (l *listing) stable() bool { return l.before.sub == l.after.sub }
+
+// An entry is a file in new/ or cur/.
+type entry struct {
+	base  string
+	flags Flags
+	at    string // below the folder
+}
+
+// list scans the folder: new/ first, since letters go from there to cur/. A
+// rename during the scan may hide a letter or show it twice: absence is to be
+// believed only as sync.go does.
+func (b *box) list() (*listing, error) {
+	l := &listing{entries: make([]entry, 0, b.st.rows.length+64)}
+	var err error
+	if l.before, err = b.stamps(); err != nil {
+		return nil, gone(err)
+	}
+	for _, sub := range subdirs {
+		if err := l.read(b.path(sub), sub); err != nil {
+			return nil, gone(err)
+		}
+	}
+	if l.after, err = b.stamps(); err != nil {
+		return nil, gone(err)
+	}
+	return l, nil
+}
+
+func (l *listing) read(dir, sub string) error {
+	d, err := os.Open(dir)
+	if err != nil {
+		return err
+	}
+	defer d.Close()
+	buf := make([]byte, 64<<10)
+	for {
+		n, err := syscall.ReadDirent(int(d.Fd()), buf)
+		if err == syscall.EINTR {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("read %s: %w", dir, err)
+		}
+		if n <= 0 {
+			return nil
+		}
+		l.parse(dir, sub, buf[:n])
+	}
+}
+
+// parse takes entries as getdents64(2) gives them: inode 8, offset 8, length 2,
+// type 1, name with a zero octet at its end.
+func (l *listing) parse(dir, sub string, b []byte) {
+	for len(b) > 19 {
+		size := int(binary.NativeEndian.Uint16(b[16:]))
+		name, _, _ := bytes.Cut(b[19:size], []byte{0})
+		kind := b[18]
+		b = b[size:]
+		if name[0] == '.' || kind == syscall.DT_DIR {
+			continue
+		}
+		e := entryAt(sub + "/" + string(name))
+		if kind == syscall.DT_UNKNOWN {
+			// A file system that does not tell.
+			if st, err := os.Lstat(filepath.Join(dir, e.at[4:])); err == nil && st.IsDir() {
+				continue
+			}
+		}
+		l.entries = append(l.entries, e)
+	}
+}
+
+// entryAt understands the name of a file below new/ or cur/. A name with no
+// info, with an info of another kind, or with letters of other programs is mail
+// all the same.
+func entryAt(at string) entry {
+	n := maildir.ParseName(at[4:])
+	return entry{base: n.Base, flags: parseFlags(n.Flags), at: at}
+}
+
+// exists reports whether there is a file at a place below the folder.
+func (b *box) exists(at string) (bool, error) {
+	st, err := os.Lstat(b.path(at))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil && !st.IsDir(), err
+}
+
+// arrivedAt orders letters that have no UID yet: by the seconds and the
+// microseconds that their names begin with (SECONDS.M<usec>), then by name. No
+// file is looked at.
+func arrivedAt(base string) (sec, usec uint64) {
+	first, rest, _ := strings.Cut(base, ".")
+	sec, err := strconv.ParseUint(first, 10, 62)
+	if err != nil {
+		return 1 << 62, 0 // not a usual name: after the others
+	}
+	if rest, ok := strings.CutPrefix(rest, "M"); ok {
+		end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
+		if end < 0 {
+			end = len(rest)
+		}
+		usec, _ = strconv.ParseUint(rest[:end], 10, 62)
+	}
+	return sec, usec
+}
+
+// sortArrivals puts new letters into the order in which they get UIDs.
+func sortArrivals(found []entry) {
+	type key struct {
+		sec, usec uint64
+		at        int
+	}
+	keys := make([]key, len(found))
+	for i := range found {
+		sec, usec := arrivedAt(found[i].base)
+		keys[i] = key{sec, usec, i}
+	}
+	slices.SortFunc(keys, func(a, b key) int {
+		if a.sec != b.sec || a.usec != b.usec {
+			return cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.usec, b.usec))
+		}
+		return strings.Compare(found[a.at].base, found[b.at].base)
+	})
+	unsorted := slices.Clone(found)
+	for i, k := range keys {
+		found[i] = unsorted[k.at]
+	}
+}
+
+// idOf is the EMAILID of a letter that was delivered: derived from its base
+// name, so that it outlives our log. Names that are no usual ones may be used
+// again for other letters; those get a random id (0 here).
+func idOf(base string) uint64 {
+	if sec, _ := arrivedAt(base); sec >= 1<<62 || sec < 1e8 || !strings.Contains(base, ".") {
+		return 0
+	}
+	h := fnv.New64a()
+	h.Write([]byte(base))
+	return h.Sum64()
+}

@@ -1,0 +1,308 @@
+package mailbox
+
+import (
+	"context"
+	"encoding/binary"
+	"os"
+	"syscall"
+	"time"
+
+	"postbag/internal/mboxlog"
+)
+
+// The snapshot of a folder has three sections: what is true of the folder as a
+// whole, the letters at snapRow octets each, and their names, which are read
+// only when somebody needs them.
+const (
+	sectionHead = iota
+	sectionRows
+	sectionNames
+)
+
+// snapRow is: modseq 8, EMAILID 8, internal date 5, wire size 5, offset of the
+// name 4, UID 4, keyword set 4, flags 1; little-endian, all ones for unknown.
+const snapRow = 39
+
+const ones40 = 1<<40 - 1
+
+// loadSnapshot takes the state from the snapshot, if that is of our log.
+func (b *box) loadSnapshot() {
+	s, err := mboxlog.OpenSnapshot(b.path(snapName))
+	if err != nil {
+		return
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var st state
+	st.reset()
+	head, err1 := s.Section(sectionHead)
+	rows, err2 := s.Section(sectionRows)
+	d := &decoder{b: head}
+	seen := decodeSnapHead(d, &st)
+	if err1 != nil || err2 != nil || d.bad || !loadRows(&st, rows) || !b.log.Resume(s.Position) {
+		s.Close()
+		return
+	}
+	b.snap = s
+	st.lazy = func() ([]byte, error) {
+		defer b.closeSnap()
+		return s.Section(sectionNames)
+	}
+	b.st, b.seen, b.snapSeen, b.snapEnd = st, seen, seen, s.Position.Offset
+}
+
+func loadRows(s *state, b []byte) bool {
+	if len(b)%snapRow != 0 {
+		return false
+	}
+	last := uint32(0)
+	for ; len(b) > 0; b = b[snapRow:] {
+		r := row{
+			modseq:   binary.LittleEndian.Uint64(b),
+			id:       binary.LittleEndian.Uint64(b[8:]),
+			internal: get40(b[16:], unknownTime),
+			wire:     get40(b[21:], unknownSize),
+			name:     binary.LittleEndian.Uint32(b[26:]),
+			uid:      binary.LittleEndian.Uint32(b[30:]),
+			kw:       binary.LittleEndian.Uint32(b[34:]),
+			flags:    Flags(b[38]),
+		}
+		r.disk = r.flags // there are no debts in a snapshot
+		if r.uid <= last || int(r.kw) >= len(s.sets) {
+			return false
+		}
+		last = r.uid
+		s.rows.add(r)
+	}
+	return true
+}
+
+func get40(b []byte, absent int64) int64 {
+	n := int64(binary.LittleEndian.Uint32(b)) | int64(b[4])<<32
+	if n == ones40 {
+		return absent
+	}
+	return n
+}
+
+func put40(b []byte, n int64) []byte {
+	if n < 0 || n >= ones40 {
+		n = ones40
+	}
+	b = binary.LittleEndian.AppendUint32(b, uint32(n))
+	return append(b, byte(n>>32))
+}
+
+// snapshotRows gives the sections of the letters, the names without those of
+// letters that are gone.
+func (s *state) snapshotRows() (rows, text []byte) {
+	rows = make([]byte, 0, snapRow*s.rows.length)
+	for _, c := range s.rows.chunks {
+		for i := range c {
+			r := &c[i]
+			rows = binary.LittleEndian.AppendUint64(rows, r.modseq)
+			rows = binary.LittleEndian.AppendUint64(rows, r.id)
+			rows = put40(rows, r.internal)
+			rows = put40(rows, r.wire)
+			rows = binary.LittleEndian.AppendUint32(rows, uint32(len(text)))
+			rows = binary.LittleEndian.AppendUint32(rows, r.uid)
+			rows = binary.LittleEndian.AppendUint32(rows, r.kw)
+			rows = append(rows, byte(r.flags))
+			base := s.names.get(r.name)
+			text = binary.AppendUvarint(text, uint64(len(base)))
+			text = append(text, base...)
+		}
+	}
+	return rows, text
+}
+
+func (s *state) encodeSnapHead(seen stamps) []byte {
+	e := encoder{b: s.meta.encode().Payload}
+	e.num(uint64(s.uidNext))
+	e.num(s.modseq)
+	e.num(uint64(s.uidCeil))
+	e.num(s.modCeil)
+	e.num(uint64(s.recent))
+	e.num(uint64(len(s.sets)))
+	for _, set := range s.sets {
+		e.strings(set)
+	}
+	e.num(uint64(len(s.at)))
+	for uid, at := range s.at {
+		e.num(uint64(uid))
+		e.string(at)
+	}
+	for _, st := range seen.sub {
+		e.num(st.ino)
+		for _, t := range []syscall.Timespec{st.mtime, st.ctime} {
+			e.b = binary.AppendVarint(e.b, t.Sec)
+			e.b = binary.AppendVarint(e.b, t.Nsec)
+		}
+	}
+	if seen.old {
+		e.num(1)
+	} else {
+		e.num(0)
+	}
+	return e.b
+}
+
+func decodeSnapHead(d *decoder, s *state) (seen stamps) {
+	s.meta = decodeMeta(d)
+	s.born = true
+	s.uidNext, s.modseq = d.num32(), d.num()
+	s.uidCeil, s.modCeil = d.num32(), d.num()
+	s.recent = d.num32()
+	s.sets = nil
+	for n := d.num(); n > 0 && !d.bad; n-- {
+		set := d.strings()
+		if len(s.sets) > 0 {
+			s.intern(set)
+		} else {
+			s.sets = [][]string{nil}
+		}
+	}
+	for n := d.num(); n > 0 && !d.bad; n-- {
+		uid := d.num32()
+		s.at[uid] = d.string()
+	}
+	for i := range seen.sub {
+		seen.sub[i] = stamp{d.num(), d.timespec(), d.timespec()}
+	}
+	seen.old = d.num() == 1
+	seen.firm = seen.old
+	return seen
+}
+
+func (d *decoder) timespec() (t syscall.Timespec) {
+	for _, n := range []*int64{&t.Sec, &t.Nsec} {
+		v, size := binary.Varint(d.b)
+		if size <= 0 {
+			d.fail()
+			return t
+		}
+		*n, d.b = v, d.b[size:]
+	}
+	return t
+}
+
+// When the log has grown by more than this beyond the snapshot, a new one is
+// written; and a log so much longer than what it says needs is compacted.
+const (
+	snapAfter    = 16 << 10
+	compactAfter = 256 << 10
+	compactRatio = 4
+)
+
+// tidy is done when the last session leaves: debts are paid, what nobody needs
+// any more goes, and the next opening is made quick. Its errors are no news to
+// anybody; whoever comes next does it.
+func (b *box) tidy() {
+	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
+	defer cancel()
+	for more := true; more; {
+		paid, left, err := b.payOnce(ctx)
+		if err != nil {
+			return
+		}
+		more = left && paid > 0
+	}
+	b.sweep()
+	if now, err := b.stamps(); err != nil || now.old && (!b.seen.old || now.sub != b.seen.sub) {
+		// What has been learnt from events is nothing that others can trust.
+		if err != nil || b.rescan(ctx) != nil {
+			return
+		}
+	}
+	if err := b.loadNames(); err != nil || b.st.debts() || !b.st.born {
+		return
+	}
+	grown := b.log.Position().Offset - b.snapEnd
+	if len(b.facts) > 0 || grown > compactAfter {
+		if b.exclusive(ctx, b.writeDown) != nil {
+			return
+		}
+	}
+	b.writeSnapshot()
+}
+
+const tidyTime = 10 * time.Second
+
+// writeDown puts into the log what has been learnt, and compacts it when that
+// is worth it. b is locked.
+func (b *box) writeDown() error {
+	if b.st.debts() {
+		return nil
+	}
+	b.mu.Lock()
+	facts := b.facts
+	b.facts = map[uint32]fact{}
+	b.mu.Unlock()
+	if len(facts) > 0 {
+		uids := make([]uint32, 0, len(facts))
+		for uid := range facts {
+			uids = append(uids, uid)
+		}
+		if err := b.note(encodeFacts(sorted(uids), facts)); err != nil {
+			return err
+		}
+	}
+	size := b.log.Position().Offset
+	if size < compactAfter || size < compactRatio*b.compactSize() {
+		return nil
+	}
+	b.snapEnd = 0
+	return b.log.Compact(b.st.records)
+}
+
+// compactSize is about how long the log would be if it were compacted.
+func (b *box) compactSize() int64 {
+	return int64(len(b.st.names.data)) + 32*int64(b.st.rows.length)
+}
+
+// records gives the state, which has no debts, as the records of a new log.
+// The history of expunges ends here; floor says so.
+func (s *state) records(yield func(mboxlog.Record) bool) {
+	m := s.meta
+	m.uidNext, m.modseq, m.floor = 0, 0, s.modseq
+	if !yield(m.encode()) {
+		return
+	}
+	for _, c := range s.rows.chunks {
+		for i := range c {
+			r := &c[i]
+			a := arrival{
+				uid: r.uid, id: r.id, flags: r.flags, keywords: s.sets[r.kw],
+				internal: r.internal, wire: r.wire, base: s.base(r), at: s.at[r.uid],
+			}
+			if !yield(encodeLetters(r.modseq, []arrival{a})) {
+				return
+			}
+		}
+	}
+	m.uidNext, m.modseq = s.uidNext, s.modseq
+	_ = yield(m.encode()) && yield(encodeCeilings(s.uidCeil, s.modCeil)) && yield(encodeRecent(s.recent))
+}
+
+// writeSnapshot writes a snapshot if it would save the next opening much.
+func (b *box) writeSnapshot() {
+	b.mu.Lock()
+	st := &b.st
+	now, err := b.stamps()
+	seen := b.seen
+	if err != nil || now.sub != seen.sub || !seen.old {
+		seen = stamps{}
+	}
+	pos := b.log.Position()
+	fresh := pos.Offset-b.snapEnd <= snapAfter && (seen.sub == b.snapSeen.sub || !seen.old)
+	if fresh || !b.log.Settled() || b.log.Sync() != nil {
+		b.mu.Unlock()
+		return
+	}
+	head := st.encodeSnapHead(seen)
+	rows, text := st.snapshotRows()
+	b.mu.Unlock()
+	if err := mboxlog.WriteSnapshot(b.store.fs, b.path(snapName), pos, head, rows, text); err != nil && !os.IsNotExist(err) {
+		b.store.o.Log.Warn("write snapshot", "dir", b.dir, "err", err)
+	}
+}

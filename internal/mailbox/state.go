@@ -1,0 +1,301 @@
+package mailbox
+
+import (
+	"maps"
+	"slices"
+	"strings"
+
+	"postbag/internal/mboxlog"
+)
+
+// The state of a folder is what its log says: the same in every process that
+// has read as far. What only this process knows (where files are just now) is
+// kept beside it, in at.
+type state struct {
+	meta
+	born    bool // the log has said who the folder is
+	damaged bool // frames were lost, and nobody has drawn the consequences yet
+	ceiled  bool // ceilings came after the damage: they are right
+
+	uidCeil uint32
+	modCeil uint64
+	recent  uint32
+
+	rows  vector
+	names names
+	lazy  func() ([]byte, error) // reads the names when they are asked for
+
+	sets    [][]string // keyword sets; sets[0] is empty
+	setByID map[string]uint32
+
+	owing  int               // rows with a flags debt
+	doomed map[uint32]doom   // expunged, file perhaps still there
+	coming map[uint32]string // letters of a batch whose file may still be tmp/ this name
+	at     map[uint32]string // where files are that are not where one expects them
+}
+
+// doom is an open expunge debt.
+type doom struct {
+	base string
+	at   string // where the file was, below the folder
+}
+
+// Reset forgets everything; part of mboxlog.Reader.
+func (s *state) reset() {
+	*s = state{
+		sets:    [][]string{nil},
+		setByID: map[string]uint32{"": 0},
+		doomed:  map[uint32]doom{},
+		coming:  map[uint32]string{},
+		at:      map[uint32]string{},
+	}
+}
+
+// apply makes the change that a record tells of. A record about a letter that
+// is not there changes nothing: its letter may have been lost to damage.
+func (s *state) apply(rec mboxlog.Record) error {
+	d := &decoder{b: rec.Payload}
+	switch rec.Kind {
+	case kindLetters, kindExpunge, kindGone:
+		if err := s.loadNames(); err != nil {
+			return err
+		}
+	}
+	switch rec.Kind {
+	case kindMeta:
+		s.applyMeta(decodeMeta(d), d.bad)
+	case kindCeilings:
+		if uid, modseq := d.num32(), d.num(); !d.bad {
+			s.uidCeil, s.modCeil = max(s.uidCeil, uid), max(s.modCeil, modseq)
+			s.ceiled = true
+		}
+	case kindLetters:
+		decodeLetters(d, s.applyLetter)
+	case kindFlags:
+		s.applyFlags(decodeFlags(d))
+	case kindObserved:
+		decodeObserved(d, s.applyObserved)
+	case kindPaidFlags:
+		s.applyPaidFlags(d.uids())
+	case kindExpunge, kindGone:
+		modseq := d.num()
+		s.applyRemoved(modseq, d.uids(), rec.Kind == kindExpunge)
+	case kindPaidExpunge:
+		deleteRuns(s.doomed, d.uids())
+	case kindPaidArrival:
+		deleteRuns(s.coming, d.uids())
+	case kindRecent:
+		s.recent = max(s.recent, d.num32())
+	case kindFacts:
+		decodeFacts(d, s.applyFact)
+	case mboxlog.KindDamage:
+		s.damaged, s.ceiled = true, false
+	default:
+		return errRecord
+	}
+	if d.bad {
+		return errRecord
+	}
+	return nil
+}
+
+func (s *state) applyMeta(m meta, bad bool) {
+	if bad {
+		return
+	}
+	m.uidNext, m.modseq = max(m.uidNext, s.uidNext), max(m.modseq, s.modseq)
+	s.meta, s.born, s.damaged = m, true, false
+}
+
+func (s *state) applyLetter(modseq uint64, l *arrival) {
+	if l.uid < s.uidNext {
+		return // after damage: a UID that is not above the others is not given again
+	}
+	r := row{
+		modseq: modseq, id: l.id, internal: l.internal, wire: l.wire,
+		uid: l.uid, kw: s.intern(l.keywords), flags: l.flags, disk: l.flags,
+	}
+	r.name = s.names.add(l.base)
+	s.rows.add(r)
+	s.names.learn(&s.rows, []byte(l.base), l.uid)
+	if l.at != "" {
+		s.at[l.uid] = l.at
+	}
+	if l.tmp != "" {
+		s.coming[l.uid] = l.tmp
+	}
+	s.uidNext = l.uid + 1
+	s.touched(modseq)
+}
+
+func (s *state) applyFlags(modseq uint64, c FlagChange, runs []run) {
+	memo := map[uint32]uint32{}
+	s.rows.editRuns(runs, func(r *row) {
+		kw, known := memo[r.kw]
+		if !known {
+			kw = s.intern(c.keywords(s.sets[r.kw]))
+			memo[r.kw] = kw
+		}
+		r.kw = kw
+		s.setFlags(r, c.flags(r.flags), r.disk)
+		r.modseq = modseq
+	})
+	s.touched(modseq)
+}
+
+// setFlags changes what clients are told and what the name says, and with it
+// whether a debt is open.
+func (s *state) setFlags(r *row, flags, disk Flags) {
+	r.flags, r.disk = flags, disk
+	if owes := flags != disk; owes != r.owes {
+		r.owes = owes
+		if owes {
+			s.owing++
+		} else {
+			s.owing--
+		}
+	}
+	if at, ok := s.at[r.uid]; ok && s.lazy == nil {
+		s.place(r, at) // perhaps it is usual now
+	}
+}
+
+// applyObserved takes flags that others wrote into a name. What a debt is open
+// for is applied to whatever the name says now.
+func (s *state) applyObserved(modseq uint64, o observed) {
+	r := s.rows.edit(o.uid)
+	if r == nil {
+		return
+	}
+	flags := withDebt(r, o.flags)
+	if flags != r.flags {
+		r.modseq = modseq
+	}
+	s.setFlags(r, flags, o.flags)
+	s.touched(modseq)
+}
+
+// withDebt gives what the flags of a letter are when its name says disk.
+func withDebt(r *row, disk Flags) Flags {
+	set, clear := r.flags&^r.disk, r.disk&^r.flags
+	return disk&^clear | set
+}
+
+func (s *state) applyPaidFlags(runs []run) {
+	s.rows.editRuns(runs, func(r *row) { s.setFlags(r, r.flags, r.flags) })
+}
+
+func (s *state) applyRemoved(modseq uint64, runs []run, debt bool) {
+	s.rows.remove(runs, func(r *row) {
+		if debt {
+			s.doomed[r.uid] = doom{base: string(s.names.get(r.name)), at: s.where(r)}
+		}
+		s.names.forget(r)
+		if r.owes {
+			s.owing--
+		}
+		delete(s.at, r.uid)
+		delete(s.coming, r.uid)
+	})
+	s.touched(modseq)
+}
+
+// deleteRuns takes the UIDs of runs out of m; the work is bounded by what m has.
+func deleteRuns[V any](m map[uint32]V, runs []run) {
+	for _, r := range runs {
+		if uint64(r.last)-uint64(r.first) > uint64(len(m)) {
+			maps.DeleteFunc(m, func(uid uint32, _ V) bool { return uid >= r.first && uid <= r.last })
+			continue
+		}
+		for uid := uint64(r.first); uid <= uint64(r.last); uid++ {
+			delete(m, uint32(uid))
+		}
+	}
+}
+
+func (s *state) applyFact(uid uint32, f fact) {
+	if r := s.rows.edit(uid); r != nil {
+		if f.internal != unknownTime {
+			r.internal = f.internal
+		}
+		if f.wire != unknownSize {
+			r.wire = f.wire
+		}
+	}
+}
+
+func (s *state) touched(modseq uint64) { s.modseq = max(s.modseq, modseq) }
+
+// intern gives the number of a set of keywords.
+func (s *state) intern(keywords []string) uint32 {
+	if len(keywords) == 0 {
+		return 0
+	}
+	key := strings.Join(keywords, " ")
+	n, ok := s.setByID[key]
+	if !ok {
+		n = uint32(len(s.sets))
+		s.sets = append(s.sets, slices.Clone(keywords))
+		s.setByID[key] = n
+	}
+	return n
+}
+
+// loadNames reads the names, if that has been put off. An error means that the
+// snapshot is no good, and the log must be read from its beginning.
+func (s *state) loadNames() error {
+	if s.lazy == nil {
+		return nil
+	}
+	data, err := s.lazy()
+	if err != nil {
+		return err
+	}
+	s.lazy, s.names.data = nil, data
+	return nil
+}
+
+// base gives the base name of a letter. It and what builds on it need
+// loadNames before.
+func (s *state) base(r *row) string {
+	return string(s.names.get(r.name))
+}
+
+// find gives the letter with a base name.
+func (s *state) find(base string) *row {
+	return s.names.find(&s.rows, base)
+}
+
+// where says where the file of a letter is, below the folder, as far as this
+// process knows.
+func (s *state) where(r *row) string {
+	if at, ok := s.at[r.uid]; ok {
+		return at
+	}
+	return usual(s.base(r), r.disk)
+}
+
+// usual is where one expects a letter.
+func usual(base string, flags Flags) string { return "cur/" + base + ":2," + flags.String() }
+
+// place notes where the file of a letter is.
+func (s *state) place(r *row, at string) {
+	if at == usual(s.base(r), r.disk) {
+		delete(s.at, r.uid)
+		return
+	}
+	s.at[r.uid] = at
+}
+
+// debts reports whether files differ from what clients have been told.
+func (s *state) debts() bool { return s.owing > 0 || len(s.doomed) > 0 || len(s.coming) > 0 }
+
+// view makes a version of what the state is now.
+func (s *state) view() *View {
+	v := &View{
+		length: s.rows.length, validity: s.validity, uidNext: s.uidNext,
+		modseq: s.modseq, recent: s.recent, sets: s.sets[:len(s.sets):len(s.sets)], id: s.id,
+	}
+	v.chunks, v.starts = s.rows.freeze()
+	return v
+}

@@ -1,0 +1,175 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"postbag/internal/durable"
+	"postbag/internal/status"
+)
+
+// Errors that callers tell apart with errors.Is.
+var (
+	// ErrInUse means that another process kept the folder's lock too long:
+	// temporary; NO [INUSE], 4xx, -ERR [IN-USE].
+	ErrInUse = errors.New("mailbox is in use")
+	// ErrGone means that the folder itself is no longer there.
+	ErrGone = errors.New("mailbox is gone")
+	// ErrExpunged means that a letter's file is gone: NO [EXPUNGEISSUED].
+	ErrExpunged = errors.New("letter is expunged")
+	// ErrClosed means that the Store or the Folder has been closed.
+	ErrClosed = errors.New("mailbox is closed")
+)
+
+// Options of a Store. The zero value works.
+type Options struct {
+	Hostname string           // in names of letters; default "localhost"
+	Now      func() time.Time // default time.Now
+	Log      *slog.Logger     // what was mended and what could not be; default none
+	LockWait time.Duration    // how long to try for another process's lock; default 10 s
+	NoWatch  bool             // do not use inotify: only look every half second
+}
+
+// A Store gives out folders. A process has one: its sessions on a folder share
+// the folder's state, and all folders share one inotify instance. It is safe
+// for concurrent use.
+type Store struct {
+	fs *durable.FS
+	o  Options
+
+	mu     sync.Mutex
+	boxes  map[string]*box // by directory
+	closed bool
+	watch  *watcher
+	work   sync.WaitGroup // goroutines that pay debts and look for changes
+	ctx    context.Context
+	stop   context.CancelFunc
+}
+
+// NewStore makes a Store. It starts nothing until folders are opened.
+func NewStore(fs *durable.FS, o Options) *Store {
+	if o.Hostname == "" {
+		o.Hostname = "localhost"
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.New(slog.NewTextHandler(io.Discard, nil))
+	}
+	if o.LockWait == 0 {
+		o.LockWait = 10 * time.Second
+	}
+	s := &Store{fs: fs, o: o, boxes: map[string]*box{}}
+	s.ctx, s.stop = context.WithCancel(context.Background())
+	return s
+}
+
+// FS is what the Store changes files with.
+func (s *Store) FS() *durable.FS { return s.fs }
+
+// Open opens the folder whose new/, cur/ and tmp/ are below dir. Letters that
+// came since the last time have no UID before the first Sync. The caller closes
+// the Folder.
+func (s *Store) Open(ctx context.Context, dir string) (*Folder, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	b, err := s.take(dir)
+	if err != nil {
+		return nil, err
+	}
+	if err := b.open(ctx); err != nil {
+		s.give(b)
+		return nil, fmt.Errorf("open folder %s: %w", dir, err)
+	}
+	return &Folder{b: b}, nil
+}
+
+// take counts one more user of a box, making it if need be.
+func (s *Store) take(dir string) (*box, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return nil, ErrClosed
+	}
+	b := s.boxes[dir]
+	if b == nil {
+		b = newBox(s, dir)
+		s.boxes[dir] = b
+	}
+	b.users++
+	return b, nil
+}
+
+// give counts one user less; the last one closes the box.
+func (s *Store) give(b *box) {
+	b.lock()
+	defer b.unlock()
+	s.mu.Lock()
+	b.users--
+	last := b.users == 0
+	s.mu.Unlock()
+	if !last {
+		return
+	}
+	// Whoever opens the folder now waits in b.open for b.unlock.
+	b.close()
+	s.mu.Lock()
+	if b.users == 0 {
+		delete(s.boxes, b.dir)
+	}
+	s.mu.Unlock()
+}
+
+// Close pays what debts it can and gives everything back. Folders still open
+// are of no more use.
+func (s *Store) Close() error {
+	s.mu.Lock()
+	s.closed = true
+	boxes := make([]*box, 0, len(s.boxes))
+	for _, b := range s.boxes {
+		boxes = append(boxes, b)
+	}
+	w := s.watch
+	s.watch = nil
+	s.mu.Unlock()
+	s.stop()
+	s.work.Wait()
+	for _, b := range boxes {
+		b.lock()
+		b.close()
+		b.unlock()
+	}
+	if w != nil {
+		return w.close()
+	}
+	return nil
+}
+
+// start runs f in the background unless the Store is closing.
+func (s *Store) start(f func(ctx context.Context)) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return false
+	}
+	s.work.Add(1)
+	go func() {
+		defer s.work.Done()
+		f(s.ctx)
+	}()
+	return true
+}
+
+// inUse is the error for a lock that did not come.
+func inUse(what string) error {
+	return status.Temp("lock "+what, "4.2.0", "mailbox is in use by another process", ErrInUse)
+}

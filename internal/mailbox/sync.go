@@ -1,0 +1,248 @@
+package mailbox
+
+import (
+	"cmp"
+	"context"
+	"crypto/rand"
+	"encoding/binary"
+	"errors"
+	"io/fs"
+	"os"
+	"slices"
+
+	"postbag/internal/maildir"
+	"postbag/internal/mboxlog"
+)
+
+// sync brings the state from what it was to what log and directory are now.
+// The caller holds sem.
+func (b *box) sync(ctx context.Context) error {
+	if err := b.refresh(); err != nil {
+		return err
+	}
+	now, err := b.stamps()
+	if err != nil {
+		return gone(err)
+	}
+	if b.well() && b.unchanged(now) {
+		return b.publish()
+	}
+	done, err := b.follow(ctx, now)
+	if err == nil && !done {
+		err = b.rescan(ctx)
+	}
+	if err != nil {
+		return err
+	}
+	return b.publish()
+}
+
+// unchanged reports whether the directories are known to be as the state says.
+func (b *box) unchanged(now stamps) bool {
+	return b.seen.firm && now.sub == b.seen.sub && !b.event.lost()
+}
+
+// rescan compares the folder with the state. The scan is made before the lock
+// is taken, and verified under it.
+func (b *box) rescan(ctx context.Context) error {
+	if err := b.loadNames(); err != nil {
+		return err
+	}
+	b.event.clear()
+	l, err := b.list()
+	if err != nil {
+		return err
+	}
+	d, at := b.compare(l), b.log.Position()
+	if !d.logged() && b.well() {
+		b.adopt(l, d)
+		return nil
+	}
+	return b.exclusive(ctx, func() error {
+		if b.log.Position() != at {
+			d = b.compare(l) // others have written meanwhile, or the log is new
+		}
+		return b.record(l, d)
+	})
+}
+
+// adopt takes what a scan found that no other process needs to know.
+func (b *box) adopt(l *listing, d *difference) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, m := range d.moved {
+		if r := b.st.rows.find(m.uid); r != nil {
+			b.st.place(r, m.at)
+		}
+	}
+	for _, e := range d.returned {
+		for uid, gone := range b.st.doomed {
+			if gone.base == e.base {
+				gone.at = e.at
+				b.st.doomed[uid] = gone
+			}
+		}
+	}
+	b.seen = stamps{}
+	if l.stable() {
+		b.seen = l.before
+		b.seen.firm = l.before.old || b.event.watching()
+	}
+}
+
+// scans is how often a scan is repeated to get one during which nothing moved.
+const scans = 4
+
+// record writes what a scan found into the log, which is locked: d is how l
+// differs from the state. The scan was made before the lock; when others have
+// changed the folder since, it is made anew.
+func (b *box) record(l *listing, d *difference) error {
+	if now, err := b.stamps(); err != nil {
+		return gone(err)
+	} else if now.sub != l.after.sub || !l.stable() {
+		if l, err = b.list(); err != nil {
+			return err
+		}
+		d = b.compare(l)
+	}
+	if len(d.absent) > 0 || len(d.twins) > 0 {
+		var err error
+		if l, d, err = b.confirm(l, d); err != nil {
+			return err
+		}
+	}
+	if err := b.part(d.twins); err != nil {
+		return err
+	}
+	if err := b.write(d); err != nil {
+		return err
+	}
+	b.adopt(l, d)
+	if len(d.twins) > 0 || len(d.absent) > 0 {
+		b.seen = stamps{} // look again
+	}
+	return nil
+}
+
+// confirm scans again. A letter is gone only if two scans missed it, the second
+// with nothing moving meanwhile; a base name is there twice only if such a scan
+// shows it twice. What cannot be confirmed is left for the next time.
+func (b *box) confirm(l *listing, d *difference) (*listing, *difference, error) {
+	missed := map[uint32]bool{}
+	for _, uid := range d.absent {
+		missed[uid] = true
+	}
+	for range scans {
+		var err error
+		if l, err = b.list(); err != nil {
+			return nil, nil, err
+		}
+		d = b.compare(l)
+		if l.stable() {
+			break
+		}
+	}
+	if !l.stable() {
+		d.absent, d.twins = nil, nil
+		return l, d, nil
+	}
+	kept := d.absent[:0]
+	for _, uid := range d.absent {
+		if missed[uid] {
+			kept = append(kept, uid)
+		}
+	}
+	d.absent = kept
+	return l, d, nil
+}
+
+// write turns a difference into records.
+func (b *box) write(d *difference) error {
+	sortArrivals(d.fresh)
+	slices.SortFunc(d.changed, func(a, b observed) int { return cmp.Compare(a.uid, b.uid) })
+	uid, modseq, recs, err := b.number(len(d.fresh))
+	if err != nil {
+		return err
+	}
+	if len(d.absent) > 0 {
+		recs = append(recs, encodeRemoved(kindGone, modseq, d.absent))
+	}
+	if len(d.changed) > 0 {
+		recs = append(recs, encodeObserved(modseq, d.changed))
+	}
+	for len(d.fresh) > 0 {
+		n := min(len(d.fresh), lettersPerFrame)
+		recs = append(recs, encodeLetters(modseq, arrivals(d.fresh[:n], uid)))
+		d.fresh = d.fresh[n:]
+		uid += uint32(n)
+	}
+	if len(recs) == 0 {
+		return nil
+	}
+	return b.commit(recs...)
+}
+
+// lettersPerFrame bounds frames to about a mebioctet.
+const lettersPerFrame = 8192
+
+// arrivals gives UIDs to entries.
+func arrivals(found []entry, uid uint32) []arrival {
+	list := make([]arrival, len(found))
+	for i, e := range found {
+		a := arrival{uid: uid + uint32(i), id: idOf(e.base), flags: e.flags, base: e.base, internal: unknownTime, wire: unknownSize}
+		if a.id == 0 {
+			a.id = randomID()
+		}
+		if e.at != usual(e.base, e.flags) {
+			a.at = e.at
+		}
+		list[i] = a
+	}
+	return list
+}
+
+func randomID() uint64 {
+	var b [8]byte
+	rand.Read(b[:]) // never fails
+	return binary.LittleEndian.Uint64(b[:])
+}
+
+// part deals with two files of one base name, which a scan with nothing moving
+// showed. Two links to one file are what a rename by link and unlink left: one
+// goes. Two files are two letters: one gets a name of its own and will be found
+// as new.
+func (b *box) part(twins []twin) error {
+	for _, t := range twins {
+		extra, err1 := os.Lstat(b.path(t.extra))
+		keeps, err2 := os.Lstat(b.path(t.keeps))
+		if errors.Is(err1, fs.ErrNotExist) || errors.Is(err2, fs.ErrNotExist) {
+			continue
+		}
+		err := errors.Join(err1, err2)
+		switch {
+		case err != nil:
+		case os.SameFile(extra, keeps):
+			err = b.store.fs.Remove(b.path(t.extra))
+		default:
+			b.store.o.Log.Info("two files had one name", "dir", b.dir, "name", t.extra)
+			err = b.rename(t.extra, b.otherName(t.extra))
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
+
+// otherName gives a fresh name for a file that cannot keep its own.
+func (b *box) otherName(at string) string {
+	e := entryAt(at)
+	return usual(maildir.Unique(b.store.o.Now(), b.store.o.Hostname), e.flags)
+}
+
+// rename renames a file below the folder. It never replaces one.
+func (b *box) rename(from, to string) error {
+	return b.store.fs.Rename(b.path(from), b.path(to))
+}
+
+var _ mboxlog.Reader = (*box)(nil)

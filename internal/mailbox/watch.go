@@ -1,0 +1,330 @@
+package mailbox
+
+import (
+	"context"
+	"errors"
+	"path/filepath"
+	"sync"
+	"time"
+
+	"github.com/fsnotify/fsnotify"
+)
+
+// pollEvery is how often folders that somebody waits on are looked at when
+// they are not watched.
+const pollEvery = 500 * time.Millisecond
+
+// A watcher is the one inotify instance of a process, and the clock for
+// folders that it cannot watch. One goroutine reads the events and never waits
+// for anything.
+type watcher struct {
+	store  *Store
+	notify *fsnotify.Watcher // nil when there is none to be had
+
+	// change is held while watches are added and removed, mu only for the maps:
+	// the goroutine that reads events needs mu, and the library may wait for
+	// that goroutine while it adds.
+	change sync.Mutex
+
+	mu    sync.Mutex
+	boxes map[string]*box // by each directory watched
+	poll  map[*box]bool   // folders to look at by the clock
+	stop  chan struct{}
+	done  sync.WaitGroup
+}
+
+func newWatcher(s *Store) *watcher {
+	w := &watcher{store: s, boxes: map[string]*box{}, poll: map[*box]bool{}, stop: make(chan struct{})}
+	if !s.o.NoWatch {
+		n, err := fsnotify.NewWatcher()
+		if err != nil {
+			s.o.Log.Warn("no inotify, looking at folders by the clock", "err", err)
+		} else {
+			w.notify = n
+			w.done.Go(w.read)
+		}
+	}
+	w.done.Go(w.tick)
+	return w
+}
+
+func (w *watcher) close() error {
+	close(w.stop)
+	var err error
+	if w.notify != nil {
+		err = w.notify.Close()
+	}
+	w.done.Wait()
+	return err
+}
+
+// attend has changes of a folder looked for in the background from now on.
+func (s *Store) attend(b *box) {
+	s.mu.Lock()
+	if s.closed {
+		s.mu.Unlock()
+		return
+	}
+	if s.watch == nil {
+		s.watch = newWatcher(s)
+	}
+	w := s.watch
+	s.mu.Unlock()
+	w.add(b)
+}
+
+// unwatch ends that.
+func (s *Store) unwatch(b *box) {
+	s.mu.Lock()
+	w := s.watch
+	s.mu.Unlock()
+	if w != nil {
+		w.remove(b)
+	}
+}
+
+func (w *watcher) add(b *box) {
+	w.change.Lock()
+	defer w.change.Unlock()
+	if !w.enter(b) {
+		return
+	}
+	if w.notify == nil || !w.watch(b) {
+		w.byClock(b)
+		return
+	}
+	// What happened before is found by a scan; from here on events tell.
+	b.event.start()
+	b.kick()
+}
+
+// enter notes whose events those of a folder's directories are; false if that
+// is known already.
+func (w *watcher) enter(b *box) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.boxes[b.dir] == b {
+		return false
+	}
+	for _, dir := range b.watched() {
+		w.boxes[dir] = b
+	}
+	return true
+}
+
+// byClock has a folder looked at by the clock from now on: it cannot be
+// watched, or no longer.
+func (w *watcher) byClock(b *box) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	b.event.end()
+	w.poll[b] = true
+}
+
+func (b *box) watched() []string { return []string{b.dir, b.path("new"), b.path("cur")} }
+
+func (w *watcher) watch(b *box) bool {
+	for i, dir := range b.watched() {
+		if err := w.notify.Add(dir); err != nil {
+			for _, dir := range b.watched()[:i] {
+				w.notify.Remove(dir)
+			}
+			w.store.o.Log.Warn("cannot watch folder, looking at it by the clock", "dir", b.dir, "err", err)
+			return false
+		}
+	}
+	return true
+}
+
+func (w *watcher) remove(b *box) {
+	w.change.Lock()
+	defer w.change.Unlock()
+	w.mu.Lock()
+	delete(w.poll, b)
+	known := w.boxes[b.dir] == b
+	if known {
+		for _, dir := range b.watched() {
+			delete(w.boxes, dir)
+		}
+	}
+	w.mu.Unlock()
+	b.event.end()
+	if !known || w.notify == nil {
+		return
+	}
+	for _, dir := range b.watched() {
+		w.notify.Remove(dir) // an error means that it was not watched
+	}
+}
+
+// read takes events until the instance is closed.
+func (w *watcher) read() {
+	for {
+		select {
+		case e, ok := <-w.notify.Events:
+			if !ok {
+				return
+			}
+			w.event(e)
+		case err, ok := <-w.notify.Errors:
+			if !ok {
+				return
+			}
+			w.store.o.Log.Info("inotify", "err", err)
+			w.overflow()
+		}
+	}
+}
+
+func (w *watcher) event(e fsnotify.Event) {
+	w.mu.Lock()
+	b := w.boxes[filepath.Dir(e.Name)]
+	w.mu.Unlock()
+	if b == nil {
+		return
+	}
+	name := filepath.Base(e.Name)
+	if filepath.Dir(e.Name) == b.dir {
+		switch {
+		case name == logName:
+			b.kick() // another process has written, or we have
+		case (name == "new" || name == "cur") && e.Op&(fsnotify.Rename|fsnotify.Remove) != 0:
+			w.byClock(b) // the watch went with the directory
+		}
+		return
+	}
+	if e.Op&(fsnotify.Create|fsnotify.Rename|fsnotify.Remove) == 0 {
+		return
+	}
+	b.event.add(filepath.Base(filepath.Dir(e.Name))+"/"+name, e.Has(fsnotify.Create))
+	b.kick()
+}
+
+// overflow: events were lost, so every folder is scanned.
+func (w *watcher) overflow() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, b := range w.boxes {
+		b.event.lose()
+		b.kick()
+	}
+}
+
+// tick looks at the folders that are not watched.
+func (w *watcher) tick() {
+	t := time.NewTicker(pollEvery)
+	defer t.Stop()
+	for {
+		select {
+		case <-t.C:
+		case <-w.stop:
+			return
+		}
+		w.mu.Lock()
+		for b := range w.poll {
+			b.kick()
+		}
+		w.mu.Unlock()
+	}
+}
+
+// kick has the folder looked at in the background, if somebody is subscribed.
+// It never waits; kicks while it is looked at make for one more look.
+func (b *box) kick() {
+	if b.feed.empty() || !b.kicked.CompareAndSwap(false, true) {
+		return
+	}
+	if !b.store.start(b.look) {
+		b.kicked.Store(false)
+	}
+}
+
+func (b *box) look(ctx context.Context) {
+	if err := b.lockCtx(ctx); err != nil {
+		b.kicked.Store(false)
+		return
+	}
+	defer b.unlock()
+	b.kicked.Store(false) // what happens from here on is a new kick
+	if b.log == nil {
+		return
+	}
+	err := b.sync(ctx)
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrGone) {
+		b.store.o.Log.Error("look for new mail", "dir", b.dir, "err", err)
+	}
+	if errors.Is(err, ErrGone) {
+		b.feed.tell() // sessions find out by their next Sync
+	}
+	b.payLater(payWait)
+}
+
+// maxEvents is how many names are kept for a folder; more mean a scan.
+const maxEvents = 4096
+
+// events are what inotify has told of a folder and nobody has looked at yet.
+type events struct {
+	mu       sync.Mutex
+	active   bool
+	overflow bool            // only a scan helps
+	names    map[string]bool // below the folder; true if it came, false if it went
+}
+
+func (e *events) start() { e.set(true, true) }
+func (e *events) end()   { e.set(false, true) }
+
+func (e *events) set(active, overflow bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.active, e.overflow, e.names = active, overflow, nil
+}
+
+func (e *events) add(name string, came bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if e.overflow {
+		return
+	}
+	if len(e.names) >= maxEvents {
+		e.overflow, e.names = true, nil
+		return
+	}
+	if e.names == nil {
+		e.names = map[string]bool{}
+	}
+	e.names[name] = came
+}
+
+func (e *events) lose() {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.overflow, e.names = true, nil
+}
+
+// take gives the events and forgets them; whole is false when some were lost.
+func (e *events) take() (names map[string]bool, whole bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	names, whole = e.names, e.active && !e.overflow
+	e.names, e.overflow = nil, false
+	return names, whole
+}
+
+// clear forgets what a scan that begins now will find anyway.
+func (e *events) clear() { e.take() }
+
+// lost reports whether the folder must be looked at though its stamps are as
+// they were.
+func (e *events) lost() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.active && (e.overflow || len(e.names) > 0)
+}
+
+// watching reports whether every change since the last clear is among the
+// events.
+func (e *events) watching() bool {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	return e.active && !e.overflow
+}

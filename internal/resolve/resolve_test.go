@@ -1,0 +1,154 @@
+package resolve
+
+import (
+	"net/netip"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/miekg/dns"
+
+	"postbag/internal/mailtest"
+	"postbag/internal/status"
+)
+
+// start serves records and returns a Resolver that asks that server only.
+func start(t *testing.T, records ...string) (*mailtest.DNS, *Resolver) {
+	t.Helper()
+	server, err := mailtest.StartDNS(records...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { server.Close() })
+	r, err := New(server.Addr)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return server, r
+}
+
+func TestMX(t *testing.T) {
+	server, r := start(t,
+		"two.example. 60 IN MX 20 Backup.two.example.",
+		"two.example. 60 IN MX 10 mx.two.example.",
+		"plain.example. 60 IN A 192.0.2.1",
+		"null.example. 60 IN MX 0 .",
+		"xn--bcher-kva.example. 60 IN MX 5 mx.b.example.",
+	)
+	server.Fail("broken.example", dns.RcodeServerFailure)
+	tests := []struct {
+		name, domain string
+		want         []MX
+		class        status.Class
+		code         string
+	}{
+		{"hosts come by preference, in lower case, without the dot", "two.example", []MX{{"mx.two.example", 10}, {"backup.two.example", 20}}, 0, ""},
+		{"a domain without MX is its own host", "plain.example", []MX{{"plain.example", 0}}, 0, ""},
+		{"a domain in UTF-8 is asked for by its A-label", "bücher.example", []MX{{"mx.b.example", 5}}, 0, ""},
+		{"a null MX takes no mail, for good", "null.example", nil, status.Permanent, "5.1.10"},
+		{"a domain that does not exist is an error for good", "nowhere.example", nil, status.Permanent, "5.1.2"},
+		{"a server that fails is a reason to wait", "broken.example", nil, status.Temporary, "4.4.3"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, _, err := r.MX(t.Context(), tt.domain)
+			if !slices.Equal(got, tt.want) {
+				t.Errorf("MX(%q) = %v, want %v", tt.domain, got, tt.want)
+			}
+			checkError(t, err, tt.class, tt.code)
+		})
+	}
+}
+
+func TestAddrs(t *testing.T) {
+	server, r := start(t,
+		"both.example. 60 IN A 192.0.2.1",
+		"both.example. 60 IN AAAA 2001:db8::1",
+		"four.example. 60 IN A 192.0.2.4",
+		"none.example. 60 IN TXT \"no address\"",
+	)
+	server.Fail("broken.example", dns.RcodeServerFailure)
+	tests := []struct {
+		name, host, want string
+		class            status.Class
+		code             string
+	}{
+		{"IPv6 comes before IPv4", "both.example", "2001:db8::1 192.0.2.1", 0, ""},
+		{"a host with IPv4 only", "four.example", "192.0.2.4", 0, ""},
+		{"an address is its own answer", "192.0.2.9", "192.0.2.9", 0, ""},
+		{"a literal is its own answer", "[IPv6:2001:db8::9]", "2001:db8::9", 0, ""},
+		{"localhost never goes to the DNS", "localhost", "127.0.0.1", 0, ""},
+		{"a host without address is an error for good", "none.example", "", status.Permanent, "5.4.4"},
+		{"a failing server is a reason to wait", "broken.example", "", status.Temporary, "4.4.3"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			got, _, err := r.Addrs(t.Context(), tt.host)
+			if text := join(got); !strings.HasPrefix(text, tt.want) || tt.want == "" && text != "" {
+				t.Errorf("Addrs(%q) = %q, want %q", tt.host, text, tt.want)
+			}
+			checkError(t, err, tt.class, tt.code)
+		})
+	}
+}
+
+func join(addrs []netip.Addr) string {
+	var texts []string
+	for _, a := range addrs {
+		texts = append(texts, a.String())
+	}
+	return strings.Join(texts, " ")
+}
+
+func checkError(t *testing.T, err error, class status.Class, code string) {
+	t.Helper()
+	if (err == nil) != (code == "") {
+		t.Fatalf("error %v, want one with code %q", err, code)
+	}
+	if err == nil {
+		return
+	}
+	if status.ClassOf(err) != class {
+		t.Errorf("class of %v is %v, want %v", err, status.ClassOf(err), class)
+	}
+	if _, got, _ := status.Reply(err); got != code {
+		t.Errorf("code of %v is %s, want %s", err, got, code)
+	}
+}
+
+func TestAnAnswerIsAskedForOnce(t *testing.T) {
+	server, r := start(t, "kept.example. 60 IN MX 10 mx.kept.example.", "brief.example. 0 IN MX 10 mx.brief.example.")
+	for range 3 {
+		for _, domain := range []string{"kept.example", "brief.example"} {
+			if _, _, err := r.MX(t.Context(), domain); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if kept, brief := server.Asked("kept.example"), server.Asked("brief.example"); kept != 1 || brief != 3 {
+		t.Errorf("asked %d and %d times, want 1 for a TTL of 60 s and 3 for a TTL of 0", kept, brief)
+	}
+}
+
+func TestALongAnswerComesByTCP(t *testing.T) {
+	var records []string
+	for i := range 40 {
+		records = append(records, "many.example. 60 IN MX 10 a-rather-long-name-of-a-host-number-"+string(rune('a'+i%26))+string(rune('a'+i/26))+".example.")
+	}
+	_, r := start(t, records...)
+	hosts, _, err := r.MX(t.Context(), "many.example")
+	if err != nil || len(hosts) != 40 {
+		t.Errorf("MX = %d hosts, %v; want 40", len(hosts), err)
+	}
+}
+
+func TestTheADBitCountsFromALoopbackResolver(t *testing.T) {
+	_, r := start(t, "signed.example. 60 IN MX 10 mx.signed.example.")
+	if _, authentic, err := r.MX(t.Context(), "signed.example"); !authentic || err != nil {
+		t.Errorf("authentic = %v, %v; want true", authentic, err)
+	}
+	r.trustAD, r.cache = false, newCache()
+	if _, authentic, err := r.MX(t.Context(), "signed.example"); authentic || err != nil {
+		t.Errorf("authentic = %v, %v from a resolver that is not trusted; want false", authentic, err)
+	}
+}

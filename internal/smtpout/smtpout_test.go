@@ -1,0 +1,487 @@
+package smtpout
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http/httptest"
+	"net/netip"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"postbag/internal/address"
+	"postbag/internal/status"
+)
+
+// A script is what a host says: a reply for each command that begins with a
+// word, in turn. Commands without one get 250. It notes what it was sent.
+type script struct {
+	greeting string
+	ehlo     string            // keywords, one a line
+	replies  map[string]string // by verb; "|" separates those of several commands
+	tls      *tls.Config
+	hangUp   string // verb at which the connection is closed without a reply
+
+	mu       sync.Mutex
+	commands []string
+	letters  []string
+	conns    int
+}
+
+// host starts it on the loopback and gives the hop to it.
+func (s *script) host(t *testing.T) Hop {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { l.Close() })
+	go func() {
+		for {
+			c, err := l.Accept()
+			if err != nil {
+				return
+			}
+			s.mu.Lock()
+			s.conns++
+			s.mu.Unlock()
+			go s.serve(c)
+		}
+	}()
+	return Hop{Host: "example.com", Addrs: []netip.Addr{netip.MustParseAddr("127.0.0.1")}, Port: l.Addr().(*net.TCPAddr).Port}
+}
+
+func (s *script) serve(c net.Conn) {
+	defer func() { c.Close() }()
+	br := bufio.NewReader(c)
+	greeting := s.greeting
+	if greeting == "" {
+		greeting = "220 hello"
+	}
+	fmt.Fprintf(c, "%s\r\n", greeting)
+	for {
+		line, err := br.ReadString('\n')
+		if err != nil {
+			return
+		}
+		line = strings.TrimSuffix(line, "\r\n")
+		verb := strings.ToUpper(strings.FieldsFunc(line+" ", func(r rune) bool { return r == ' ' || r == ':' })[0])
+		s.note(line)
+		if verb == s.hangUp {
+			return
+		}
+		switch {
+		case verb == "BDAT":
+			var n int
+			fmt.Sscanf(line[5:], "%d", &n)
+			b := make([]byte, n)
+			io.ReadFull(br, b)
+			s.text(string(b))
+		case verb == "STARTTLS" && s.tls != nil:
+			fmt.Fprint(c, "220 go\r\n")
+			c = tls.Server(c, s.tls)
+			br = bufio.NewReader(c)
+			continue
+		}
+		reply := s.reply(verb)
+		fmt.Fprint(c, reply)
+		if verb == "DATA" && strings.HasPrefix(reply, "354") {
+			s.text(readText(br))
+			if s.hangUp == "." {
+				return
+			}
+			fmt.Fprint(c, s.reply("."))
+		}
+		if verb == "QUIT" {
+			return
+		}
+	}
+}
+
+func readText(br *bufio.Reader) string {
+	var b strings.Builder
+	for {
+		line, err := br.ReadString('\n')
+		if err != nil || line == ".\r\n" {
+			return b.String()
+		}
+		b.WriteString(line)
+	}
+}
+
+func (s *script) note(line string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.commands = append(s.commands, line)
+}
+
+func (s *script) text(b string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.letters = append(s.letters, b)
+}
+
+func (s *script) reply(verb string) string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if text, ok := s.replies[verb]; ok {
+		first, rest, more := strings.Cut(text, "|")
+		if more {
+			s.replies[verb] = rest
+		}
+		return strings.ReplaceAll(first, "\n", "\r\n") + "\r\n"
+	}
+	switch verb {
+	case "EHLO", "LHLO":
+		lines := append([]string{"example.com"}, strings.Fields(strings.ReplaceAll(s.ehlo, " ", "\x00"))...)
+		var b strings.Builder
+		for i, l := range lines {
+			sep := "-"
+			if i == len(lines)-1 {
+				sep = " "
+			}
+			b.WriteString("250" + sep + strings.ReplaceAll(l, "\x00", " ") + "\r\n")
+		}
+		return b.String()
+	case "DATA":
+		return "354 go\r\n"
+	}
+	return "250 2.0.0 ok\r\n"
+}
+
+func (s *script) said() string {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return strings.Join(s.commands, "\n")
+}
+
+func to(names ...string) []Rcpt {
+	var all []Rcpt
+	for _, n := range names {
+		all = append(all, Rcpt{Address: address.Address{Local: n, Domain: "example.com"}})
+	}
+	return all
+}
+
+var ann = address.Address{Local: "ann", Domain: "example.org"}
+
+func letter(text string) func() (io.ReadCloser, error) {
+	return func() (io.ReadCloser, error) { return io.NopCloser(strings.NewReader(text)), nil }
+}
+
+func client(t *testing.T) *Client {
+	c := &Client{Hostname: "mx.example.org", Timeouts: Timeouts{Greeting: 5 * time.Second, Command: 5 * time.Second, Data: 5 * time.Second, Block: 5 * time.Second, End: 5 * time.Second}}
+	t.Cleanup(c.Close)
+	return c
+}
+
+// outcome is results in short: "ok" or code and class for each.
+func outcome(results []Result) string {
+	var words []string
+	for _, r := range results {
+		if r.Err == nil {
+			words = append(words, "ok")
+			continue
+		}
+		words = append(words, status.ClassOf(r.Err).String()+" "+status.Code(r.Err))
+	}
+	return strings.Join(words, ", ")
+}
+
+func TestDeliver(t *testing.T) {
+	all := "PIPELINING\n8BITMIME\nSIZE 1000\nDSN\nSMTPUTF8"
+	for name, c := range map[string]struct {
+		script  *script
+		hop     func(*Hop)
+		mail    Mail
+		want    string // of outcome, or the class and code of the error
+		said    []string
+		notSaid []string
+	}{
+		"a letter to two":                        {&script{ehlo: all}, nil, Mail{Rcpts: to("bob", "carl")}, "ok, ok", []string{"MAIL FROM:<ann@example.org>\nRCPT TO:<bob@example.com>\nRCPT TO:<carl@example.com>\nDATA"}, nil},
+		"a host without EHLO":                    {&script{replies: map[string]string{"EHLO": "500 what"}}, nil, Mail{Rcpts: to("bob")}, "ok", []string{"HELO mx.example.org"}, nil},
+		"one of two is unknown":                  {&script{ehlo: all, replies: map[string]string{"RCPT": "550 5.1.1 who|250 ok"}}, nil, Mail{Rcpts: to("bob", "carl")}, "permanent 5.1.1, ok", nil, nil},
+		"both are, so there is no letter":        {&script{ehlo: all, replies: map[string]string{"RCPT": "550 5.1.1 who"}}, nil, Mail{Rcpts: to("bob", "carl")}, "permanent 5.1.1, permanent 5.1.1", nil, []string{"DATA"}},
+		"552 to RCPT means too many":             {&script{replies: map[string]string{"RCPT": "250 ok|552 too many"}}, nil, Mail{Rcpts: to("bob", "carl")}, "ok, temporary 4.0.0", nil, nil},
+		"a code of another class does not count": {&script{replies: map[string]string{"RCPT": "450 5.7.1 later"}}, nil, Mail{Rcpts: to("bob")}, "temporary 4.0.0", nil, nil},
+		"a refusal of the sender for good":       {&script{ehlo: all, replies: map[string]string{"MAIL": "550 5.7.1 not you"}}, nil, Mail{Rcpts: to("bob", "carl")}, "permanent 5.7.1, permanent 5.7.1", nil, nil},
+		"one that may pass is for the next host": {&script{ehlo: all, replies: map[string]string{"MAIL": "451 later"}}, nil, Mail{Rcpts: to("bob")}, "error temporary 4.0.0", nil, nil},
+		"a host that greets with 554":            {&script{greeting: "554 no"}, nil, Mail{Rcpts: to("bob")}, "error temporary 4.3.2", nil, []string{"EHLO"}},
+		"421 in the middle":                      {&script{replies: map[string]string{"RCPT": "421 bye"}}, nil, Mail{Rcpts: to("bob")}, "error temporary 4.3.2", nil, nil},
+		"no greeting of SMTP":                    {&script{greeting: "HTTP/1.1 400"}, nil, Mail{Rcpts: to("bob")}, "error temporary 4.4.2", nil, nil},
+		"a letter is refused":                    {&script{ehlo: all, replies: map[string]string{".": "554 5.7.1 spam"}}, nil, Mail{Rcpts: to("bob", "carl")}, "permanent 5.7.1, permanent 5.7.1", nil, nil},
+		"the connection is lost after the dot":   {&script{ehlo: all, hangUp: "."}, nil, Mail{Rcpts: to("bob")}, "temporary 4.4.2", nil, nil},
+		"it is lost before":                      {&script{ehlo: all, hangUp: "DATA"}, nil, Mail{Rcpts: to("bob")}, "error temporary 4.4.2", nil, nil},
+		"a letter that is too large is not sent": {&script{ehlo: all}, nil, Mail{Size: 2000, Rcpts: to("bob")}, "permanent 5.3.4", nil, []string{"MAIL"}},
+		"parameters that the host knows": {&script{ehlo: all}, nil, Mail{Size: 7, EightBit: true, Ret: "HDRS", EnvID: "a b", Rcpts: []Rcpt{{ann, "rfc822;x+y@example.org", "NEVER"}}}, "ok",
+			[]string{"MAIL FROM:<ann@example.org> SIZE=7 BODY=8BITMIME RET=HDRS ENVID=a+20b", "RCPT TO:<ann@example.org> NOTIFY=NEVER ORCPT=rfc822;x+2By@example.org"}, nil},
+		"and none that it does not":                   {&script{}, nil, Mail{Size: 7, EightBit: true, Ret: "HDRS", EnvID: "a", Rcpts: []Rcpt{{ann, "rfc822;x@y", "NEVER"}}}, "ok", []string{"MAIL FROM:<ann@example.org>\n", "RCPT TO:<ann@example.org>\n"}, nil},
+		"a domain that is not ASCII has another form": {&script{}, nil, Mail{Rcpts: []Rcpt{{Address: address.Address{Local: "bob", Domain: "bücher.example"}}}}, "ok", []string{"RCPT TO:<bob@xn--bcher-kva.example>"}, nil},
+		"a local part has not":                        {&script{}, nil, Mail{Rcpts: []Rcpt{{Address: address.Address{Local: "jörg", Domain: "example.com"}}}}, "permanent 5.6.7", nil, []string{"MAIL"}},
+		"SMTPUTF8 is declared where it is needed":     {&script{ehlo: all}, nil, Mail{Rcpts: []Rcpt{{Address: address.Address{Local: "jörg", Domain: "example.com"}}}}, "ok", []string{"MAIL FROM:<ann@example.org> SMTPUTF8", "RCPT TO:<jörg@example.com>"}, nil},
+		"LMTP answers for each":                       {&script{ehlo: all, replies: map[string]string{".": "250 ok\n452 4.2.2 full"}}, func(h *Hop) { h.LMTP = true }, Mail{Rcpts: to("bob", "carl")}, "error temporary 4.4.2", nil, nil},
+		"BDAT where it is offered":                    {&script{ehlo: all + "\nCHUNKING"}, nil, Mail{Rcpts: to("bob")}, "ok", []string{"BDAT 25 LAST"}, []string{"DATA"}},
+		"TLS is demanded and not offered":             {&script{ehlo: all}, func(h *Hop) { h.TLS = StartTLS }, Mail{Rcpts: to("bob")}, "error temporary 4.7.4", nil, []string{"MAIL"}},
+		"no password goes in the clear":               {&script{ehlo: "AUTH PLAIN"}, nil, Mail{Rcpts: to("bob")}, "ok", nil, nil},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if name == "LMTP answers for each" {
+				c.script.replies["."] = "250 ok"
+				c.want = "ok, temporary 4.2.2"
+				c.script.replies["."] = "250 ok\r\n452 4.2.2 full"
+			}
+			c.mail.From = ann
+			hop := c.script.host(t)
+			if c.hop != nil {
+				c.hop(&hop)
+			}
+			results, err := client(t).Deliver(t.Context(), hop, c.mail, letter("Subject: x\n\n.dot\nend\n"))
+			got := outcome(results)
+			if err != nil {
+				got = "error " + status.ClassOf(err).String() + " " + status.Code(err)
+			}
+			if got != c.want {
+				t.Errorf("outcome %q, want %q (%v)", got, c.want, err)
+			}
+			said := c.script.said() + "\n"
+			for _, s := range c.said {
+				if !strings.Contains(said, s) {
+					t.Errorf("it was not told %q but\n%s", s, said)
+				}
+			}
+			for _, s := range c.notSaid {
+				if strings.Contains(said, s) {
+					t.Errorf("it was told %q:\n%s", s, said)
+				}
+			}
+		})
+	}
+}
+
+func TestTheTextArrivesAsItIs(t *testing.T) {
+	for name, c := range map[string]struct{ text, want string }{
+		"dots at the start of lines":   {".a\n..b\n.\nc.\n", "..a\r\n...b\r\n..\r\nc.\r\n"},
+		"no line end at the end":       {"a", "a\r\n"},
+		"a bare CR ends a line":        {"a\r.\rb\n", "a\r\n..\r\nb\r\n"},
+		"CRLF stays one line end":      {"a\r\nb\r\n", "a\r\nb\r\n"},
+		"CR CR LF are two":             {"a\r\r\nb\n", "a\r\n\r\nb\r\n"},
+		"empty":                        {"", ""},
+		"a megabyte and more of lines": {strings.Repeat(".x\n", 400000), strings.Repeat("..x\r\n", 400000)},
+	} {
+		for _, ehlo := range []string{"PIPELINING", "CHUNKING"} {
+			t.Run(name+" "+ehlo, func(t *testing.T) {
+				s := &script{ehlo: ehlo}
+				results, err := client(t).Deliver(t.Context(), s.host(t), Mail{From: ann, Rcpts: to("bob")}, letter(c.text))
+				if err != nil || outcome(results) != "ok" {
+					t.Fatal(err, outcome(results))
+				}
+				want := c.want
+				if ehlo == "CHUNKING" {
+					want = strings.ReplaceAll("\n"+want, "\n.", "\n")[1:]
+				}
+				if got := strings.Join(s.letters, ""); got != want {
+					t.Errorf("got %.80q, want %.80q", got, want)
+				}
+			})
+		}
+	}
+}
+
+func TestTheEncoderIsTheSameHoweverTheTextIsCut(t *testing.T) {
+	text := []byte("a\r\r\n.\n\r\n..\r.b\n\n.c\r")
+	whole := encoder{stuff: true}
+	want := whole.end(whole.append(nil, text))
+	for i := range text {
+		for j := i; j < len(text); j++ {
+			e := encoder{stuff: true}
+			got := e.append(e.append(e.append(nil, text[:i]), text[i:j]), text[j:])
+			if got = e.end(got); !bytes.Equal(got, want) {
+				t.Fatalf("cut at %d and %d: %q, want %q", i, j, got, want)
+			}
+		}
+	}
+}
+
+func TestALetterThatCannotBeReadIsNotCompleted(t *testing.T) {
+	for _, ehlo := range []string{"PIPELINING", "CHUNKING"} {
+		s := &script{ehlo: ehlo}
+		broken := func() (io.ReadCloser, error) {
+			return io.NopCloser(io.MultiReader(strings.NewReader("half\n"), &failing{})), nil
+		}
+		_, err := client(t).Deliver(t.Context(), s.host(t), Mail{From: ann, Rcpts: to("bob")}, broken)
+		if err == nil || status.ClassOf(err) != status.Temporary {
+			t.Errorf("%s: %v", ehlo, err)
+		}
+		if strings.Contains(s.said(), "LAST") {
+			t.Error("the letter was completed")
+		}
+	}
+}
+
+type failing struct{}
+
+func (*failing) Read([]byte) (int, error) { return 0, errors.New("damaged") }
+
+func TestAConnectionIsUsedAgain(t *testing.T) {
+	s := &script{ehlo: "PIPELINING"}
+	hop, c := s.host(t), client(t)
+	for range 5 {
+		if results, err := c.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, letter("x\n")); err != nil || outcome(results) != "ok" {
+			t.Fatal(err, outcome(results))
+		}
+	}
+	if s.conns != 1 {
+		t.Errorf("%d connections, want 1", s.conns)
+	}
+}
+
+func TestAnIdleConnectionThatWasClosedIsReplaced(t *testing.T) {
+	s := &script{ehlo: "PIPELINING", replies: map[string]string{".": "250 ok"}}
+	hop, c := s.host(t), client(t)
+	if _, err := c.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, letter("x\n")); err != nil {
+		t.Fatal(err)
+	}
+	c.mu.Lock()
+	for _, list := range c.idle {
+		list[0].conn.nc.(*net.TCPConn).CloseWrite()
+	}
+	c.mu.Unlock()
+	time.Sleep(50 * time.Millisecond)
+	results, err := c.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, letter("y\n"))
+	if err != nil || outcome(results) != "ok" || s.conns != 2 {
+		t.Errorf("%v %s, %d connections", err, outcome(results), s.conns)
+	}
+}
+
+func TestTheEndOfTheContextEndsAnAttempt(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	hop := Hop{Host: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port}
+	if _, err := client(t).Deliver(ctx, hop, Mail{From: ann, Rcpts: to("bob")}, letter("x\n")); err == nil {
+		t.Error("a host that says nothing took a letter")
+	}
+}
+
+func TestTheSecondAddressIsTried(t *testing.T) {
+	s := &script{}
+	hop := s.host(t)
+	hop.Addrs = append([]netip.Addr{netip.MustParseAddr("127.0.0.9")}, hop.Addrs...)
+	results, err := client(t).Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, letter("x\n"))
+	if err != nil || outcome(results) != "ok" || !strings.Contains(results[0].Host, "127.0.0.1") {
+		t.Error(err, results)
+	}
+}
+
+// serverTLS is a certificate for example.com, and the pool that trusts it.
+func serverTLS() (*tls.Config, *x509.CertPool) {
+	s := httptest.NewUnstartedServer(nil)
+	s.StartTLS()
+	defer s.Close()
+	pool := x509.NewCertPool()
+	pool.AddCert(s.Certificate())
+	return &tls.Config{Certificates: s.TLS.Certificates}, pool
+}
+
+func TestTLS(t *testing.T) {
+	cfg, pool := serverTLS()
+	for name, c := range map[string]struct {
+		policy Policy
+		host   string
+		tls    *tls.Config
+		roots  *x509.CertPool
+		want   string
+		secure bool
+	}{
+		"opportunistic takes any certificate":        {Opportunistic, "other.example", cfg, nil, "ok", true},
+		"opportunistic goes on without":              {Opportunistic, "example.com", &tls.Config{}, nil, "ok", false},
+		"a demanded one is verified":                 {StartTLS, "example.com", cfg, pool, "ok", true},
+		"a demanded one for another name is refused": {StartTLS, "other.example", cfg, pool, "error 4.7.5", false},
+		"an unknown issuer is refused":               {StartTLS, "example.com", cfg, x509.NewCertPool(), "error 4.7.5", false},
+		"none is none":                               {None, "example.com", cfg, pool, "ok", false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{ehlo: "STARTTLS\nPIPELINING", tls: c.tls}
+			hop := s.host(t)
+			hop.TLS, hop.Host = c.policy, c.host
+			cl := client(t)
+			cl.RootCAs = c.roots
+			results, err := cl.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, letter("x\n"))
+			got := outcome(results)
+			if err != nil {
+				got = "error " + status.Code(err)
+			}
+			if got != c.want {
+				t.Errorf("%s (%v), want %s", got, err, c.want)
+			}
+			if n := strings.Count(s.said(), "EHLO"); c.want == "ok" && c.secure != (n == 2 && s.conns == 1) {
+				t.Errorf("secure = %v, want %v; it was told\n%s", !c.secure, c.secure, s.said())
+			}
+		})
+	}
+}
+
+func TestAuth(t *testing.T) {
+	for name, c := range map[string]struct {
+		offer   string
+		replies map[string]string
+		want    string
+		said    string
+	}{
+		"PLAIN in one step":              {"AUTH LOGIN PLAIN", map[string]string{"AUTH": "235 ok"}, "ok", "AUTH PLAIN AGFubgBzZWNyZXQ="},
+		"LOGIN in three":                 {"AUTH LOGIN", map[string]string{"AUTH": "334 VXNlcm5hbWU6", "YW5U": "334 UGFzc3dvcmQ6", "YW5UYQ==": ""}, "error 4.4.2", "AUTH LOGIN\nYW5u"},
+		"a wrong password is temporary":  {"AUTH PLAIN", map[string]string{"AUTH": "535 5.7.8 wrong"}, "error 4.7.8", "AUTH PLAIN"},
+		"nothing that both know":         {"AUTH GSSAPI", nil, "error 4.7.8", "EHLO"},
+		"a server that cannot prove it":  {"AUTH SCRAM-SHA-256", map[string]string{"AUTH": "235 ok"}, "error 4.7.8", "AUTH SCRAM-SHA-256"},
+		"a challenge that is not base64": {"AUTH CRAM-MD5", map[string]string{"AUTH": "334 ***"}, "error 4.7.8", "AUTH CRAM-MD5"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{ehlo: c.offer, replies: c.replies}
+			if strings.HasPrefix(name, "LOGIN") {
+				s.hangUp = "C2VJCMV0"
+				s.replies = map[string]string{"AUTH": "334 VXNlcm5hbWU6", "YW5U": "334 UGFzc3dvcmQ6", "C2VJCMV0": "235 ok"}
+				s.hangUp, c.want = "", "ok"
+			}
+			hop := s.host(t)
+			hop.User, hop.Password = "ann", "secret"
+			results, err := client(t).Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, letter("x\n"))
+			got := outcome(results)
+			if err != nil {
+				got = "error " + status.Code(err)
+				if strings.Contains(err.Error(), "secret") {
+					t.Error("the error holds the password")
+				}
+			}
+			if got != c.want || !strings.Contains(s.said(), c.said) {
+				t.Errorf("%s (%v), want %s; it was told\n%s", got, err, c.want, s.said())
+			}
+		})
+	}
+}
+
+func FuzzReply(f *testing.F) {
+	for _, s := range []string{"250 ok\r\n", "250-a\r\n250 b\r\n", "250\r\n", "250-a\r\n251 b\r\n", "abc\r\n", "\r\n", "550 5.1.1 x\r\n"} {
+		f.Add(s)
+	}
+	f.Fuzz(func(t *testing.T, s string) {
+		r, err := readReply(bufio.NewReader(strings.NewReader(s)))
+		if err == nil && (r.code < 200 || r.code > 599 || len(r.lines) == 0) {
+			t.Errorf("readReply(%q) = %+v", s, r)
+		}
+		if code := status.Code(r.refusal("x")); len(code) < 5 {
+			t.Errorf("code %q", code)
+		}
+	})
+}

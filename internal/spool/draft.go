@@ -1,0 +1,173 @@
+package spool
+
+import (
+	"context"
+	"fmt"
+	"hash/crc32"
+	"io"
+	iofs "io/fs"
+
+	"postbag/internal/durable"
+)
+
+// A Draft is a message on its way into the queue. It is for one goroutine.
+//
+// It goes from writing (queue/tmp/NAME) to queued (queue/new/NAME) in Commit;
+// Discard leads back from anywhere before. One file is written, one fdatasync,
+// one rename, one directory sync that others share.
+type Draft struct {
+	s    *Spool
+	env  *Envelope
+	file *durable.File // nil after Commit and Discard
+	tmp  string
+
+	buf     []byte
+	wrote   bool // the start of the file has left buf
+	dropped bool // in drop/: it has its final name already
+	length  int64
+	crc     uint32
+	err     error // first error of writing; a later Commit returns it
+}
+
+// bufferSize lets an ordinary message reach the disk with one system call.
+const bufferSize = 64 << 10
+
+// Create begins a message. An envelope without ID gets one, one without time
+// the present. What is written to the Draft is in disk form.
+func (s *Spool) Create(ctx context.Context, e *Envelope) (*Draft, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("create message: %w", err)
+	}
+	if e.ID == "" {
+		e.ID = s.NewID()
+	}
+	if e.Arrived.IsZero() {
+		e.Arrived = s.now()
+	}
+	return s.draft(e, s.Path("queue", "tmp", e.ID.fileName()), 0o600)
+}
+
+func (s *Spool) draft(e *Envelope, tmp string, perm iofs.FileMode) (*Draft, error) {
+	field, err := appendField(make([]byte, 0, 8<<10), e)
+	if err != nil {
+		return nil, err
+	}
+	f, err := s.fs.Create(tmp, perm)
+	if err != nil {
+		return nil, fmt.Errorf("create message %s: %w", e.ID, err)
+	}
+	return &Draft{s: s, env: e, file: f, tmp: tmp, buf: field}, nil
+}
+
+// Envelope is the envelope that the Draft was created with, its ID set.
+func (d *Draft) Envelope() *Envelope { return d.env }
+
+// Write takes the next octets of the message.
+func (d *Draft) Write(p []byte) (int, error) {
+	if d.err != nil {
+		return 0, d.err
+	}
+	if d.file == nil {
+		return 0, fmt.Errorf("write message %s: %w", d.env.ID, io.ErrClosedPipe)
+	}
+	d.length += int64(len(p))
+	d.crc = crc32.Update(d.crc, castagnoli, p)
+	if len(d.buf)+len(p) > bufferSize {
+		d.flush()
+	}
+	if len(p) > bufferSize {
+		d.put(p)
+	} else {
+		d.buf = append(d.buf, p...)
+	}
+	if d.err != nil {
+		return 0, d.err
+	}
+	return len(p), nil
+}
+
+func (d *Draft) flush() {
+	d.put(d.buf)
+	d.buf, d.wrote = d.buf[:0], true
+}
+
+func (d *Draft) put(p []byte) {
+	if d.err != nil {
+		return
+	}
+	if _, err := d.file.Write(p); err != nil {
+		d.err = fmt.Errorf("write message %s: %w", d.env.ID, err)
+	}
+}
+
+// Commit queues the message. When it returns nil the message survives a crash
+// of this machine, so the caller may answer 250; after an error it is not in
+// the queue.
+func (d *Draft) Commit(ctx context.Context) error {
+	if d.file == nil {
+		return fmt.Errorf("commit message %s: %w", d.env.ID, io.ErrClosedPipe)
+	}
+	defer d.Discard()
+	err := ctx.Err()
+	if err == nil {
+		err = d.finish()
+	}
+	if err == nil && d.dropped {
+		err = d.commitDrop()
+	} else if err == nil {
+		err = d.commit(d.s.Path("queue", "new"), d.env.ID.fileName())
+	}
+	if err != nil {
+		return fmt.Errorf("commit message %s: %w", d.env.ID, err)
+	}
+	return nil
+}
+
+// commit goes from written to durable in tmp/, to named in dir, to that name
+// durable.
+func (d *Draft) commit(dir, name string) error {
+	fs, f, to := d.s.fs, d.file, dir+"/"+name
+	d.file = nil
+	if err := f.Commit(); err != nil {
+		fs.Remove(d.tmp)
+		return err
+	}
+	if err := fs.Rename(d.tmp, to); err != nil {
+		fs.Remove(d.tmp)
+		return err
+	}
+	if err := fs.SyncDir(dir); err != nil {
+		// The name may or may not be on the disk. Nobody has been told of it,
+		// so it shall not be there.
+		fs.Remove(to)
+		return err
+	}
+	return nil
+}
+
+// finish fills in length and checksum and writes what is left.
+func (d *Draft) finish() error {
+	final := sums(d.length, d.crc)
+	if !d.wrote {
+		copy(d.buf[len(fieldStart):], final)
+		d.put(d.buf)
+		return d.err
+	}
+	d.flush()
+	if d.err != nil {
+		return d.err
+	}
+	if _, err := d.file.Seek(int64(len(fieldStart)), io.SeekStart); err != nil {
+		return err
+	}
+	d.put(final)
+	return d.err
+}
+
+// Discard lets go of a message that has not been committed.
+func (d *Draft) Discard() {
+	if d.file != nil {
+		d.file.Discard()
+		d.file = nil
+	}
+}

@@ -1,0 +1,302 @@
+package spool
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"hash/crc32"
+	"io"
+	iofs "io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"postbag/internal/durable"
+)
+
+// A Locked message belongs to its holder: nobody else attempts, changes or
+// removes it. The lock dies with the process. It is for one goroutine at a
+// time.
+type Locked struct {
+	s     *Spool
+	file  *durable.File // the progress file, locked
+	entry *Entry
+	seq   uint32 // of the last record
+	good  int64  // length of the file up to it
+	named bool   // the file's name is durable
+	err   error  // the first failed Record; nothing is recorded after it
+}
+
+// Lock takes a message to work on. It does not wait: ErrLocked when somebody
+// has it. ErrUnknown when it is not in the queue (any more).
+func (s *Spool) Lock(ctx context.Context, id ID) (*Locked, error) {
+	if _, err := ParseID(string(id)); err != nil {
+		return nil, err
+	}
+	if _, err := s.find(id); err != nil && !errors.Is(err, ErrUnknown) {
+		return nil, err
+	}
+	for ctx.Err() == nil {
+		l, again, err := s.tryLock(id)
+		if err != nil || !again {
+			return l, err
+		}
+	}
+	return nil, fmt.Errorf("lock message %s: %w", id, ctx.Err())
+}
+
+// tryLock opens and locks the progress file. It is to be called again when the
+// file was removed between the two: the lock then is on a file without a name,
+// and somebody else may hold one on its successor.
+func (s *Spool) tryLock(id ID) (l *Locked, again bool, err error) {
+	path := s.progressPath(id)
+	f, err := s.fs.OpenAppend(path, 0o600)
+	if err != nil {
+		return nil, false, fmt.Errorf("lock message %s: %w", id, err)
+	}
+	l = &Locked{s: s, file: f}
+	ok, err := f.TryLock()
+	if err == nil && !ok {
+		err = ErrLocked
+	}
+	var same bool
+	if err == nil {
+		same, err = s.fs.Same(f, path)
+	}
+	if err == nil && same {
+		err = l.load(id)
+	}
+	if err != nil {
+		f.Close()
+		return nil, false, fmt.Errorf("lock message %s: %w", id, err)
+	}
+	if !same {
+		f.Close()
+		return nil, true, nil
+	}
+	return l, false, nil
+}
+
+// load reads the message once the lock is held, and removes the progress file
+// of one that is gone (the last step of Remove).
+func (l *Locked) load(id ID) error {
+	file, err := l.s.find(id)
+	if errors.Is(err, ErrUnknown) {
+		l.s.fs.Remove(l.s.progressPath(id))
+		return ErrUnknown
+	}
+	if err != nil {
+		return err
+	}
+	return l.reload(id, file)
+}
+
+func (l *Locked) reload(id ID, file string) error {
+	e, err := l.s.load(id, file)
+	if err != nil {
+		return err
+	}
+	raw, err := readAll(l.file)
+	if err != nil {
+		return err
+	}
+	sc := e.replay(raw)
+	e.Active = true
+	l.entry, l.seq, l.good = e, sc.seq, int64(sc.good)
+	// Records come after a sync of the directory; see append.
+	l.named = sc.good > 0
+	if sc.torn && !sc.damaged {
+		return l.cut()
+	}
+	return nil
+}
+
+func readAll(f io.ReaderAt) ([]byte, error) {
+	return io.ReadAll(io.NewSectionReader(f, 0, 1<<40))
+}
+
+// cut takes the torn tail away, durably, before anything is appended: behind it
+// a new record would look like damage.
+func (l *Locked) cut() error {
+	if err := l.file.Truncate(l.good); err != nil {
+		return err
+	}
+	return l.file.Sync()
+}
+
+// Entry is the message as Lock found it, with what Record has added.
+func (l *Locked) Entry() *Entry { return l.entry }
+
+// ID of the message.
+func (l *Locked) ID() ID { return l.entry.ID }
+
+// Record adds events to the message's progress. When it returns nil they
+// survive a crash. After an error none of them can be relied on, either way,
+// and nothing more is recorded under this lock: the caller stops, and the next
+// attempt goes by what is really there.
+func (l *Locked) Record(ctx context.Context, events ...Event) error {
+	if l.err != nil {
+		return l.err
+	}
+	if len(events) == 0 {
+		return ctx.Err()
+	}
+	if err := l.append(events); err != nil {
+		l.err = fmt.Errorf("record progress of %s: %w", l.ID(), err)
+		// A half of it must not come before the next record.
+		if l.file.Truncate(l.good) == nil {
+			l.file.Sync()
+		}
+		return l.err
+	}
+	for _, e := range events {
+		if err := l.entry.Progress.apply(e); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (l *Locked) append(events []Event) error {
+	if l.entry.Damage != nil {
+		return l.entry.Damage
+	}
+	var frames []byte
+	seq := l.seq
+	for i := range events {
+		if events[i].Time.IsZero() {
+			events[i].Time = l.s.now()
+		}
+		payload, err := events[i].encode()
+		if err != nil {
+			return err
+		}
+		seq++
+		frames = appendFrame(frames, seq, payload)
+	}
+	if _, err := l.file.Write(frames); err != nil {
+		return err
+	}
+	if err := l.file.Sync(); err != nil {
+		return err
+	}
+	if !l.named {
+		if err := l.s.fs.SyncDir(l.s.Path("queue/progress")); err != nil {
+			return err
+		}
+		l.named = true
+	}
+	l.seq, l.good = seq, l.good+int64(len(frames))
+	return nil
+}
+
+// Begin records that an attempt is under way and when the next one is due,
+// before anything is sent: a message that kills us does not come at once again.
+// It takes the message from new/ to cur/, where it must have progress to be
+// sent.
+func (l *Locked) Begin(ctx context.Context, next Event) error {
+	if err := l.Record(ctx, next); err != nil {
+		return err
+	}
+	name, isNew := strings.CutPrefix(l.entry.file, "queue/new/")
+	if !isNew {
+		return nil
+	}
+	base, _, _ := strings.Cut(name, ":")
+	to := "queue/cur/" + base + ":2,"
+	if err := l.s.fs.Rename(l.s.Path(l.entry.file), l.s.Path(to)); err != nil {
+		return fmt.Errorf("begin attempt of %s: %w", l.ID(), err)
+	}
+	// No sync: the record is durable, and either place is right with it.
+	l.entry.file = to
+	return nil
+}
+
+// Open reads the message in disk form, without its envelope. Octets that are
+// not those that were queued end in an error instead of io.EOF: who sends the
+// message must then not complete it.
+func (l *Locked) Open() (io.ReadCloser, error) { return l.s.open(l.entry) }
+
+// OpenMessage reads a message that is not locked, as Locked.Open does.
+func (s *Spool) OpenMessage(e *Entry) (io.ReadCloser, error) { return s.open(e) }
+
+func (s *Spool) open(e *Entry) (io.ReadCloser, error) {
+	f, err := os.OpenFile(s.Path(e.file), os.O_RDONLY|unix.O_NOFOLLOW, 0)
+	if errors.Is(err, iofs.ErrNotExist) {
+		// It has moved from new to cur since, or is gone.
+		var file string
+		if file, err = s.find(e.ID); err == nil {
+			f, err = os.Open(s.Path(file))
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("open message %s: %w", e.ID, err)
+	}
+	if e.head.env == nil {
+		return f, nil // no envelope could be read: all of it is the message
+	}
+	if _, err := f.Seek(int64(e.head.size), io.SeekStart); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("open message %s: %w", e.ID, err)
+	}
+	return &body{f: f, id: e.ID, left: e.head.length, want: e.head.crc}, nil
+}
+
+// A body reads a message and checks it.
+type body struct {
+	f    *os.File
+	id   ID
+	left int64
+	crc  uint32
+	want uint32
+}
+
+// Read gives io.EOF only when all octets have come and are right.
+func (b *body) Read(p []byte) (int, error) {
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	if b.left == 0 {
+		if b.crc != b.want {
+			return 0, fmt.Errorf("message %s: %w: checksum", b.id, errDamaged)
+		}
+		return 0, io.EOF
+	}
+	n, err := b.f.Read(p)
+	b.left -= int64(n)
+	b.crc = crc32.Update(b.crc, castagnoli, p[:n])
+	if err == io.EOF {
+		err = fmt.Errorf("message %s: %w: %d octets missing", b.id, errDamaged, b.left)
+	}
+	return n, err
+}
+
+func (b *body) Close() error { return b.f.Close() }
+
+// Remove takes the message out of the queue. When it returns nil that survives
+// a crash. The message goes first: progress without a message means nothing and
+// is cleaned, a message without progress would look as if it had lost it.
+func (l *Locked) Remove(ctx context.Context) error {
+	fs := l.s.fs
+	if err := fs.Remove(l.s.Path(l.entry.file)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("remove message %s: %w", l.ID(), err)
+	}
+	// Begin may have moved it without a sync: both directories, so that it
+	// cannot come back in the one it left.
+	if err := fs.SyncDir(l.s.Path("queue/cur"), l.s.Path("queue/new")); err != nil {
+		return fmt.Errorf("remove message %s: %w", l.ID(), err)
+	}
+	if err := fs.Remove(l.s.progressPath(l.ID())); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("remove progress of %s: %w", l.ID(), err)
+	}
+	return nil
+}
+
+// Unlock gives the message back.
+func (l *Locked) Unlock() {
+	if l.file != nil {
+		l.file.Close() // gives the lock up too
+		l.file = nil
+	}
+}

@@ -174,7 +174,7 @@ func diskField(raw []byte) []byte {
 		raw = bytes.ReplaceAll(raw, []byte("\r\n"), []byte("\n"))
 	}
 	if !bytes.HasSuffix(raw, []byte("\n")) {
-		raw = bytes.TrimSuffix(raw, []byte("\r")) // half of a line end
+		raw = bytes.TrimRight(raw, "\r") // half of a line end
 		raw = append(raw[:len(raw):len(raw)], '\n')
 	}
 	return raw

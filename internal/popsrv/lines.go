@@ -1,0 +1,58 @@
+package popsrv
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+)
+
+// lines reads command lines. Its buffer goes back to a pool while nothing is
+// read, so that an idle session costs little.
+type lines struct {
+	r io.Reader
+	b *bufio.Reader
+}
+
+var errLineTooLong = errors.New("line too long")
+
+var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxLine) }}
+
+func newLines(r io.Reader) *lines { return &lines{r: r} }
+
+// line returns the next line without its end, which is CRLF or LF. It is valid
+// until the next call. One that is too long is read to its end.
+func (l *lines) line() ([]byte, error) {
+	if l.b == nil {
+		l.b = buffers.Get().(*bufio.Reader)
+		l.b.Reset(l.r)
+	}
+	line, err := l.b.ReadSlice('\n')
+	if errors.Is(err, bufio.ErrBufferFull) {
+		for errors.Is(err, bufio.ErrBufferFull) {
+			_, err = l.b.ReadSlice('\n')
+		}
+		if err == nil {
+			err = errLineTooLong
+		}
+		return nil, err
+	}
+	if err != nil {
+		return nil, err // what came without a line end is no command
+	}
+	return bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'}), nil
+}
+
+// more reports whether the client has sent more than has been read.
+func (l *lines) more() bool { return l.b != nil && l.b.Buffered() > 0 }
+
+// release gives the buffer back, with what is in it: for the end of a session,
+// and before STLS (RFC 2595 section 4: what came before TLS counts for nothing).
+func (l *lines) release() {
+	if l.b != nil {
+		l.b.Reset(nil)
+		buffers.Put(l.b)
+		l.b = nil
+	}
+}

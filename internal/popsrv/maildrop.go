@@ -1,0 +1,77 @@
+package popsrv
+
+import (
+	"context"
+
+	"postbag/internal/mailbox"
+)
+
+// A maildrop is a mailbox as a session sees it, from its login on.
+type maildrop struct {
+	folder  *mailbox.Folder
+	view    *mailbox.View
+	sizes   []int64 // in wire form; -1 for a letter that has gone
+	deleted map[int]bool
+
+	retrieved int   // letters given
+	octets    int64 // of them
+	expunged  int   // deleted by QUIT
+}
+
+// openDrop looks at a mailbox. It owns the folder, also when it fails.
+func openDrop(ctx context.Context, folder *mailbox.Folder) (*maildrop, error) {
+	if err := folder.Sync(ctx); err != nil {
+		folder.Close()
+		return nil, err
+	}
+	d := &maildrop{folder: folder, view: folder.View(), deleted: map[int]bool{}}
+	d.sizes = make([]int64, d.view.Len())
+	for i := range d.sizes {
+		size, err := folder.Size(ctx, d.view.At(i))
+		if err != nil && !isGone(err) {
+			folder.Close()
+			return nil, err
+		}
+		if err != nil {
+			size = -1
+		}
+		d.sizes[i] = size
+	}
+	return d, nil
+}
+
+func (d *maildrop) close() { d.folder.Close() }
+
+// there reports whether the letter at a position is still to be seen.
+func (d *maildrop) there(i int) bool {
+	return i >= 0 && i < len(d.sizes) && d.sizes[i] >= 0 && !d.deleted[i]
+}
+
+// stat counts letters and their octets.
+func (d *maildrop) stat() (count int, octets int64) {
+	for i, size := range d.sizes {
+		if d.there(i) {
+			count++
+			octets += size
+		}
+	}
+	return count, octets
+}
+
+// update deletes what is marked. When it returns nil, that is so for good.
+func (d *maildrop) update(ctx context.Context) (int, error) {
+	if len(d.deleted) == 0 {
+		return 0, nil
+	}
+	uids := make([]uint32, 0, len(d.deleted))
+	for i := range d.sizes {
+		if d.deleted[i] {
+			uids = append(uids, d.view.At(i).UID)
+		}
+	}
+	if _, err := d.folder.Expunge(ctx, uids); err != nil {
+		return 0, err
+	}
+	d.expunged = len(uids)
+	return d.expunged, nil
+}

@@ -1,0 +1,230 @@
+package smtpsrv
+
+import (
+	"errors"
+	"strconv"
+	"strings"
+
+	"postbag/internal/maillog"
+	"postbag/internal/status"
+)
+
+// errRefused is the cause of a refusal that has no other.
+var errRefused = errors.New("refused")
+
+// doData receives a letter that ends at CRLF.CRLF.
+func (s *session) doData(args string) {
+	if args != "" {
+		s.refuse(501, "5.5.4", "DATA takes no parameter")
+		return
+	}
+	if !s.readyForText() {
+		return
+	}
+	l, err := s.begin(true)
+	if err != nil {
+		s.logFailure("", err)
+		s.refuseStatus(err)
+		s.reset()
+		return
+	}
+	s.replyLine(354, "End data with <CR><LF>.<CR><LF>")
+	s.in.grow()
+	err = s.receive(l)
+	s.in.shrink()
+	if err != nil {
+		l.discard()
+		s.lost(err)
+		return
+	}
+	s.finish(l)
+}
+
+// readyForText answers if there is no transaction with recipients.
+func (s *session) readyForText() bool {
+	switch {
+	case s.mail == nil:
+		s.refuse(503, "5.5.1", "MAIL first")
+	case len(s.mail.to) == 0 && s.mail.refused > 0:
+		s.reply(554, "5.5.1", "no valid recipients")
+	case len(s.mail.to) == 0:
+		s.refuse(503, "5.5.1", "RCPT first")
+	default:
+		return true
+	}
+	return false
+}
+
+// errHopeless ends a letter that is far too long.
+var errHopeless = errors.New("message far exceeds the size limit")
+
+// receive reads the text of DATA. What it leaves unread is what follows it.
+func (s *session) receive(l *letter) error {
+	for {
+		if p := s.in.pending(); len(p) > 0 {
+			used, done := l.take(p)
+			s.in.consume(used)
+			if done {
+				return nil
+			}
+		}
+		if l.hopeless() {
+			return errHopeless
+		}
+		if err := s.in.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// lost ends a session in the middle of a letter: nothing that follows can be
+// told from text.
+func (s *session) lost(err error) {
+	s.quit = true
+	s.mail = nil
+	switch {
+	case errors.Is(err, errHopeless):
+		s.reply(552, "5.3.4", "message size exceeds fixed limit")
+	case s.draining():
+		s.reply(421, "4.3.2", s.Hostname+" service is shutting down")
+	default:
+		s.reply(421, "4.4.2", s.Hostname+" timeout or lost connection in text")
+	}
+	s.Log.Lost(s.ctx, s.peerIP(), "text", err)
+}
+
+// finish commits a letter and answers: one reply, in LMTP one for each
+// recipient (RFC 2033 section 4.2). The transaction is over either way.
+func (s *session) finish(l *letter) {
+	id := string(l.env.ID)
+	mail := s.mail
+	s.mail, s.bdat = nil, nil
+	size := l.size
+	perRecipient, err := l.finish()
+	if err != nil {
+		s.logFailure(id, err)
+		for range s.replies(mail) {
+			s.refuseStatus(err)
+		}
+		return
+	}
+	s.idle, s.failures = 0, 0
+	s.Log.Received(s.ctx, maillog.Letter{
+		ID: id, From: l.env.From.String(), Recipients: len(l.env.To), Size: size, Proto: l.env.Proto,
+		Client: l.env.ClientIP, HELO: l.env.HELO, Login: l.env.Login, UID: l.env.UID,
+	})
+	if !s.lmtp() {
+		s.reply(250, "2.0.0", "Ok: queued as "+id)
+		return
+	}
+	for i, rcpt := range mail.to {
+		if i < len(perRecipient) && perRecipient[i] != nil {
+			s.refuseStatus(perRecipient[i])
+			continue
+		}
+		s.reply(250, "2.1.5", "<"+rcpt.Address.String()+"> saved as "+id)
+	}
+}
+
+// replies is how many replies a letter gets.
+func (s *session) replies(m *envelope) int {
+	if s.lmtp() {
+		return len(m.to)
+	}
+	return 1
+}
+
+// logFailure records why a letter was not taken.
+func (s *session) logFailure(id string, err error) {
+	ours := status.ClassOf(err) == status.Temporary
+	s.Log.NotTaken(s.ctx, id, s.peerIP(), err, ours)
+}
+
+// doBdat receives one chunk of a letter (RFC 3030 section 2). Its octets
+// follow the command whatever we answer, so a size that cannot be understood
+// ends the session.
+func (s *session) doBdat(args string) {
+	size, last, ok := parseBdat(args)
+	if !ok {
+		s.reply(501, "5.5.4", "syntax: BDAT size [LAST]")
+		s.quit = true
+		return
+	}
+	s.in.grow()
+	err := s.chunk(size, last)
+	s.in.shrink()
+	if err != nil {
+		s.reset()
+		s.lost(err)
+	}
+}
+
+func parseBdat(args string) (size int64, last, ok bool) {
+	number, word, _ := strings.Cut(args, " ")
+	last = strings.EqualFold(strings.TrimSpace(word), "LAST")
+	n, err := strconv.ParseUint(number, 10, 63)
+	return int64(n), last, err == nil && (last || word == "")
+}
+
+// chunk receives size octets and answers.
+func (s *session) chunk(size int64, last bool) error {
+	if s.bdat == nil && !s.openBdat() {
+		return s.swallow(size, nil)
+	}
+	l := s.bdat
+	if err := s.swallow(size, l); err != nil {
+		return err
+	}
+	if last {
+		l.end()
+		s.finish(l)
+		return nil
+	}
+	if l.err != nil {
+		s.refuseStatus(l.err)
+		s.reset()
+		return nil
+	}
+	s.reply(250, "2.0.0", strconv.FormatInt(size, 10)+" octets received")
+	return nil
+}
+
+// openBdat starts a letter with its first chunk, or answers why not.
+func (s *session) openBdat() bool {
+	if !s.readyForText() {
+		return false
+	}
+	l, err := s.begin(false)
+	if err != nil {
+		s.logFailure("", err)
+		s.refuseStatus(err)
+		s.reset()
+		return false
+	}
+	s.bdat = l
+	return true
+}
+
+// swallow reads size octets into l, or nowhere.
+func (s *session) swallow(size int64, l *letter) error {
+	for size > 0 {
+		p := s.in.pending()
+		if int64(len(p)) > size {
+			p = p[:size]
+		}
+		if l != nil {
+			l.takeChunk(p)
+		}
+		s.in.consume(len(p))
+		size -= int64(len(p))
+		if l != nil && l.hopeless() || l == nil && size > discardLimit*s.maxSize() {
+			return errHopeless
+		}
+		if size > 0 {
+			if err := s.in.fill(); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

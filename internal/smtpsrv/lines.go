@@ -1,0 +1,136 @@
+package smtpsrv
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"sync"
+)
+
+const (
+	// smallBuffer is what an idle session holds; 10,000 of them are 20 MB.
+	smallBuffer = 2 << 10
+	// bigBuffer is what a session holds while a letter comes in. It takes an
+	// ordinary letter in one read, and an AUTH response of 12,288 octets (RFC
+	// 4954 section 4).
+	bigBuffer = 32 << 10
+	// maxCommand is the longest command taken, with its line end. RFC 5321
+	// section 4.5.3.1.4 has 512 octets and lets extensions add to it; with
+	// SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH and ORCPT it is about 1,700.
+	maxCommand = smallBuffer
+)
+
+// errLineTooLong says that a line did not fit, and was skipped to its end.
+var errLineTooLong = errors.New("line too long")
+
+// bigBuffers are shared by all sessions: one has a big buffer only while it
+// needs it. It holds no state, only memory.
+var bigBuffers = sync.Pool{New: func() any { return new([bigBuffer]byte) }}
+
+// lines reads what a client sends: lines, and stretches of octets. It never
+// reads more than the client has sent so far while there is something left to
+// give, so that replies can wait for the next read (RFC 2920).
+type lines struct {
+	r          io.Reader
+	buf        []byte // smallBuffer, or bigBuffer between grow and shrink
+	small      []byte
+	big        *[bigBuffer]byte
+	start, end int // what is read and not yet given
+}
+
+func newLines(r io.Reader) *lines {
+	small := make([]byte, smallBuffer)
+	return &lines{r: r, buf: small, small: small}
+}
+
+// fill reads once. The buffer must have room.
+func (l *lines) fill() error {
+	if l.start == l.end {
+		l.start, l.end = 0, 0
+	} else if l.end == len(l.buf) {
+		l.end = copy(l.buf, l.buf[l.start:l.end])
+		l.start = 0
+	}
+	n, err := l.r.Read(l.buf[l.end:])
+	l.end += n
+	if n > 0 {
+		return nil
+	}
+	if err == nil {
+		err = io.ErrNoProgress
+	}
+	return err
+}
+
+// pending is what was read and not yet consumed.
+func (l *lines) pending() []byte { return l.buf[l.start:l.end] }
+
+func (l *lines) consume(n int) { l.start += n }
+
+// drop forgets what was read ahead, as STARTTLS must (RFC 3207 section 4.2).
+func (l *lines) drop() { l.start, l.end = 0, 0 }
+
+// line returns the next line without its end, CRLF or LF. Only between
+// letters may a line end in LF alone: scripts send that, and no letter ever
+// ends there. The line is valid until the next call. One longer than the
+// buffer is skipped, which is errLineTooLong.
+func (l *lines) line() ([]byte, error) {
+	seen := 0
+	for {
+		if i := bytes.IndexByte(l.pending()[seen:], '\n'); i >= 0 {
+			b := l.pending()[:seen+i]
+			l.consume(seen + i + 1)
+			return bytes.TrimSuffix(b, []byte{'\r'}), nil
+		}
+		seen = len(l.pending())
+		if seen == len(l.buf) {
+			return nil, l.skipLine()
+		}
+		if err := l.fill(); err != nil {
+			return nil, err
+		}
+	}
+}
+
+func (l *lines) skipLine() error {
+	for {
+		if i := bytes.IndexByte(l.pending(), '\n'); i >= 0 {
+			l.consume(i + 1)
+			return errLineTooLong
+		}
+		l.drop()
+		if err := l.fill(); err != nil {
+			return err
+		}
+	}
+}
+
+// grow gives l a big buffer, shrink gives it back unless it is still needed
+// for what was read ahead.
+func (l *lines) grow() {
+	if l.big != nil {
+		return
+	}
+	l.big = bigBuffers.Get().(*[bigBuffer]byte)
+	l.end = copy(l.big[:], l.pending())
+	l.start = 0
+	l.buf = l.big[:]
+}
+
+func (l *lines) shrink() {
+	if l.big == nil || len(l.pending()) > len(l.small) {
+		return
+	}
+	n := copy(l.small, l.pending())
+	l.release()
+	l.start, l.end = 0, n
+}
+
+// release gives the big buffer back, whatever is in it.
+func (l *lines) release() {
+	if l.big != nil {
+		bigBuffers.Put(l.big)
+		l.big, l.buf = nil, l.small
+		l.start, l.end = 0, 0
+	}
+}

@@ -1,0 +1,183 @@
+package smtpsrv
+
+import (
+	"strconv"
+	"strings"
+
+	"github.com/emersion/go-smtp"
+
+	"postbag/internal/address"
+)
+
+// badParam is the refusal of a parameter.
+func badParam(code int, text string) *smtp.SMTPError {
+	return &smtp.SMTPError{Code: code, EnhancedCode: smtp.EnhancedCode{5, 5, 4}, Message: text}
+}
+
+// A param is one KEYWORD=value of MAIL or RCPT.
+type param struct{ key, value string }
+
+// splitParams cuts the words after an address. A keyword given twice has no
+// meaning that both sides would agree on.
+func splitParams(s string) ([]param, *smtp.SMTPError) {
+	var all []param
+	for _, word := range strings.Fields(s) {
+		key, value, _ := strings.Cut(word, "=")
+		key = strings.ToUpper(key)
+		for _, p := range all {
+			if p.key == key {
+				return nil, badParam(501, "parameter given twice")
+			}
+		}
+		all = append(all, param{key, value})
+	}
+	return all, nil
+}
+
+// mailOptions reads the parameters of MAIL. dsn says that those of RFC 3461
+// were offered. An unknown one is 555 (RFC 5321 section 4.1.1.11).
+func mailOptions(s string, dsn bool) (*smtp.MailOptions, *smtp.SMTPError) {
+	params, err := splitParams(s)
+	if err != nil {
+		return nil, err
+	}
+	o := &smtp.MailOptions{}
+	for _, p := range params {
+		ok, known := true, true
+		switch p.key {
+		case "SIZE":
+			o.Size, ok = parseSize(p.value)
+		case "BODY":
+			o.Body = smtp.BodyType(strings.ToUpper(p.value))
+			ok = o.Body == smtp.Body7Bit || o.Body == smtp.Body8BitMIME
+		case "SMTPUTF8":
+			o.UTF8, ok = true, p.value == ""
+		case "AUTH":
+			ok = setAuth(o, p.value)
+		case "RET":
+			o.Return = smtp.DSNReturn(strings.ToUpper(p.value))
+			ok, known = o.Return == smtp.DSNReturnFull || o.Return == smtp.DSNReturnHeaders, dsn
+		case "ENVID":
+			o.EnvelopeID, ok = xtext(p.value)
+			known = dsn
+		default:
+			known = false
+		}
+		if err := judge(p, ok, known); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+func judge(p param, ok, known bool) *smtp.SMTPError {
+	switch {
+	case !known:
+		return badParam(555, "unsupported parameter "+p.key)
+	case !ok:
+		return badParam(501, "bad value of parameter "+p.key)
+	}
+	return nil
+}
+
+// parseSize reads an RFC 1870 size, up to 20 digits.
+func parseSize(s string) (int64, bool) {
+	n, err := strconv.ParseUint(s, 10, 64)
+	if err != nil {
+		return 0, false
+	}
+	return int64(min(n, 1<<62)), true
+}
+
+func setAuth(o *smtp.MailOptions, value string) bool {
+	who, ok := xtext(value)
+	if who == "<>" {
+		who = ""
+	}
+	o.Auth = &who
+	return ok
+}
+
+// xtext decodes a value of RFC 3461 section 4, which must not be empty.
+func xtext(s string) (string, bool) {
+	text, err := address.ParseXText(s)
+	for _, c := range []byte(text) {
+		if c < ' ' || c == 0x7f {
+			return "", false // it goes into reports, on a line
+		}
+	}
+	return text, err == nil && s != ""
+}
+
+// rcptOptions reads the parameters of RCPT.
+func rcptOptions(s string, dsn bool) (*smtp.RcptOptions, *smtp.SMTPError) {
+	params, err := splitParams(s)
+	if err != nil {
+		return nil, err
+	}
+	o := &smtp.RcptOptions{}
+	for _, p := range params {
+		ok := true
+		switch p.key {
+		case "NOTIFY":
+			o.Notify, ok = parseNotify(p.value)
+		case "ORCPT":
+			ok = setOriginal(o, p.value)
+		default:
+			return nil, judge(p, true, false)
+		}
+		if err := judge(p, ok, dsn); err != nil {
+			return nil, err
+		}
+	}
+	return o, nil
+}
+
+// parseNotify reads NOTIFY; NEVER must stand alone (RFC 3461 section 4.1).
+func parseNotify(s string) ([]smtp.DSNNotify, bool) {
+	var all []smtp.DSNNotify
+	words := strings.Split(strings.ToUpper(s), ",")
+	for _, word := range words {
+		n := smtp.DSNNotify(word)
+		switch n {
+		case smtp.DSNNotifyNever:
+			if len(words) > 1 {
+				return nil, false
+			}
+		case smtp.DSNNotifySuccess, smtp.DSNNotifyFailure, smtp.DSNNotifyDelayed:
+		default:
+			return nil, false
+		}
+		all = append(all, n)
+	}
+	return all, true
+}
+
+// setOriginal reads ORCPT, "rfc822;ann@example.org" in xtext.
+func setOriginal(o *smtp.RcptOptions, value string) bool {
+	kind, text, ok := strings.Cut(value, ";")
+	if !ok || kind == "" {
+		return false
+	}
+	text, ok = xtext(text)
+	o.OriginalRecipientType = smtp.DSNAddressType(strings.ToUpper(kind))
+	o.OriginalRecipient = text
+	return ok
+}
+
+// notifyString is Notify as the queue keeps it.
+func notifyString(o *smtp.RcptOptions) string {
+	words := make([]string, len(o.Notify))
+	for i, n := range o.Notify {
+		words[i] = string(n)
+	}
+	return strings.Join(words, ",")
+}
+
+// originalString is ORCPT as the queue keeps it, decoded.
+func originalString(o *smtp.RcptOptions) string {
+	if o.OriginalRecipientType == "" {
+		return ""
+	}
+	return strings.ToLower(string(o.OriginalRecipientType)) + ";" + o.OriginalRecipient
+}

@@ -1,0 +1,312 @@
+// Package alias reads aliases(5) as Sendmail and Postfix have it: names of this
+// host that lead to other addresses.
+//
+//	name: target, target ...
+//
+// A line that begins with white space goes on with the one before; # begins a
+// comment line; names and targets may be quoted. A target is an address, a name
+// of this host, :include:/path of a file with more targets, |command or /file.
+//
+// A File is read again when it changes. While it cannot be understood, Lookup
+// fails, so that mail waits instead of going where it should not.
+package alias
+
+import (
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"postbag/internal/address"
+)
+
+// A Kind tells what a Target is.
+type Kind int
+
+// Kinds of targets.
+const (
+	Address Kind = iota
+	Pipe         // a command, for later
+	Path         // a file, for later
+)
+
+// A Target is what an alias leads to.
+type Target struct {
+	Kind    Kind
+	Address address.Address // of Address; its domain may be missing
+	Text    string          // of Pipe and Path
+}
+
+// A File is an aliases file. It is safe for concurrent use.
+type File struct {
+	path string
+
+	mu      sync.Mutex
+	looked  time.Time
+	mtime   time.Time
+	size    int64
+	entries map[string][]string // name in lower case to raw targets
+	err     error
+}
+
+// lookEvery is how often the file is asked whether it has changed.
+const lookEvery = time.Second
+
+// maxInclude bounds what :include: files may hold.
+const maxInclude = 1 << 20
+
+// Open uses the file at path. One that is missing has no aliases.
+func Open(path string) *File { return &File{path: path} }
+
+// Check reads the file and tells what is wrong with it.
+func (f *File) Check() error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.looked = time.Time{}
+	f.refresh()
+	if f.err != nil {
+		return f.err
+	}
+	for name, raw := range f.entries {
+		if _, err := expand(raw); err != nil {
+			return fmt.Errorf("%s: alias %s: %w", f.path, name, err)
+		}
+	}
+	return nil
+}
+
+// Count is the number of aliases.
+func (f *File) Count() int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.refresh()
+	return len(f.entries)
+}
+
+// Lookup gives the targets of a name; ok is false when it is no alias.
+func (f *File) Lookup(name string) (targets []Target, ok bool, err error) {
+	f.mu.Lock()
+	f.refresh()
+	raw, ok := f.entries[strings.ToLower(name)]
+	err = f.err
+	f.mu.Unlock()
+	if err != nil || !ok {
+		return nil, false, err
+	}
+	targets, err = expand(raw)
+	if err != nil {
+		err = fmt.Errorf("%s: alias %s: %w", f.path, name, err)
+	}
+	return targets, true, err
+}
+
+// refresh reads the file if it has changed.
+func (f *File) refresh() {
+	if f.path == "" || time.Since(f.looked) < lookEvery {
+		return
+	}
+	f.looked = time.Now()
+	st, err := os.Stat(f.path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		f.entries, f.err, f.mtime = nil, nil, time.Time{}
+		return
+	}
+	if err == nil && st.ModTime().Equal(f.mtime) && st.Size() == f.size && f.err == nil {
+		return
+	}
+	var text []byte
+	if err == nil {
+		text, err = os.ReadFile(f.path)
+	}
+	if err != nil {
+		f.err = fmt.Errorf("read aliases: %w", err)
+		return
+	}
+	f.mtime, f.size = st.ModTime(), st.Size()
+	f.entries, f.err = parse(f.path, string(text))
+}
+
+// parse reads the text of an aliases file. Errors have file and line.
+func parse(path, text string) (map[string][]string, error) {
+	entries := map[string][]string{}
+	for _, l := range logicalLines(text) {
+		name, targets, err := parseLine(l.text)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
+		}
+		key := strings.ToLower(name)
+		if _, twice := entries[key]; twice {
+			return nil, fmt.Errorf("%s:%d: alias %s is there twice", path, l.number, name)
+		}
+		entries[key] = targets
+	}
+	return entries, nil
+}
+
+type line struct {
+	number int
+	text   string
+}
+
+// logicalLines joins continuation lines and drops comments.
+func logicalLines(text string) []line {
+	var all []line
+	for i, l := range strings.Split(text, "\n") {
+		l = strings.TrimRight(l, "\r \t")
+		switch {
+		case l == "" || strings.TrimLeft(l, " \t")[0] == '#':
+		case (l[0] == ' ' || l[0] == '\t') && len(all) > 0:
+			all[len(all)-1].text += " " + strings.TrimLeft(l, " \t")
+		default:
+			all = append(all, line{i + 1, strings.TrimLeft(l, " \t")})
+		}
+	}
+	return all
+}
+
+// parseLine reads `name: target, target`.
+func parseLine(s string) (name string, targets []string, err error) {
+	if strings.HasPrefix(s, `"`) {
+		var ok bool
+		if name, s, ok = strings.Cut(s[1:], `"`); !ok {
+			return "", nil, errors.New("quote without end")
+		}
+		if s, ok = strings.CutPrefix(strings.TrimLeft(s, " \t"), ":"); !ok {
+			return "", nil, errors.New("colon is missing")
+		}
+	} else {
+		var ok bool
+		if name, s, ok = strings.Cut(s, ":"); !ok {
+			return "", nil, errors.New("colon is missing")
+		}
+	}
+	name = strings.TrimSpace(name)
+	if name == "" {
+		return "", nil, errors.New("name is missing")
+	}
+	if targets, err = split(s); err != nil {
+		return "", nil, err
+	}
+	for _, t := range targets {
+		if _, err := parseTarget(t); err != nil {
+			return "", nil, err
+		}
+	}
+	return name, targets, nil
+}
+
+// split takes a list apart at commas that are not quoted.
+func split(s string) ([]string, error) {
+	var all []string
+	var b strings.Builder
+	quoted := false
+	flush := func() {
+		if t := strings.TrimSpace(b.String()); t != "" {
+			all = append(all, t)
+		}
+		b.Reset()
+	}
+	for i := 0; i < len(s); i++ {
+		switch c := s[i]; {
+		case c == '\\' && quoted && i+1 < len(s):
+			b.WriteString(s[i : i+2])
+			i++
+		case c == '"':
+			quoted = !quoted
+			b.WriteByte(c)
+		case c == ',' && !quoted:
+			flush()
+		default:
+			b.WriteByte(c)
+		}
+	}
+	if quoted {
+		return nil, errors.New("quote without end")
+	}
+	flush()
+	return all, nil
+}
+
+const include = ":include:"
+
+// parseTarget reads one target; those of :include: are checked by expand.
+func parseTarget(s string) (Target, error) {
+	plain := s
+	if strings.HasPrefix(s, `"`) && strings.HasSuffix(s, `"`) && len(s) > 1 {
+		plain = strings.NewReplacer(`\"`, `"`, `\\`, `\`).Replace(s[1 : len(s)-1])
+	}
+	switch {
+	case strings.HasPrefix(plain, include):
+		return Target{Kind: Path, Text: plain}, nil
+	case strings.HasPrefix(plain, "|"):
+		return Target{Kind: Pipe, Text: plain[1:]}, nil
+	case strings.HasPrefix(plain, "/"):
+		return Target{Kind: Path, Text: plain}, nil
+	}
+	plain = strings.TrimPrefix(s, `\`) // \name: no further expansion, where there is none
+	list, err := address.ParseList(plain)
+	if err != nil || len(list) != 1 {
+		return Target{}, fmt.Errorf("target %q is no address", s)
+	}
+	return Target{Address: list[0].Address}, nil
+}
+
+// expand turns raw targets into targets, files that are included too. These may
+// not include others.
+func expand(raw []string) ([]Target, error) {
+	var all []Target
+	for _, r := range raw {
+		t, err := parseTarget(r)
+		if err != nil {
+			return nil, err
+		}
+		path, ok := strings.CutPrefix(t.Text, include)
+		if !ok {
+			all = append(all, t)
+			continue
+		}
+		more, err := included(strings.TrimSpace(path))
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, more...)
+	}
+	return all, nil
+}
+
+// included reads the addresses of an :include: file. Only addresses may stand
+// there: its owner is not the owner of the aliases.
+func included(path string) ([]Target, error) {
+	st, err := os.Stat(path)
+	if err != nil {
+		return nil, err
+	}
+	if !st.Mode().IsRegular() || st.Size() > maxInclude {
+		return nil, fmt.Errorf("%s: no regular file of at most %d octets", path, maxInclude)
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	var all []Target
+	for _, l := range logicalLines(string(text)) {
+		raw, err := split(l.text)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
+		}
+		for _, r := range raw {
+			t, err := parseTarget(r)
+			if err == nil && t.Kind != Address {
+				err = fmt.Errorf("target %q: only addresses may stand here", r)
+			}
+			if err != nil {
+				return nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
+			}
+			all = append(all, t)
+		}
+	}
+	return all, nil
+}

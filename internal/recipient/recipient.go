@@ -1,0 +1,355 @@
+// Package recipient says where mail for an address leads to: through aliases and
+// routes to Maildirs of this host and to other hosts.
+//
+// It is asked at RCPT, and anew at each attempt to deliver, for aliases, routes
+// and accounts change. Nothing here needs the DNS.
+//
+// An address leads to each Destination once, however often aliases name it.
+// .forward files, commands and files as targets are not followed yet: an alias
+// that has such a target keeps its mail waiting.
+package recipient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+
+	"postbag/internal/address"
+	"postbag/internal/alias"
+	"postbag/internal/auth"
+	"postbag/internal/route"
+	"postbag/internal/status"
+)
+
+// A Destination is where a letter is brought.
+type Destination struct {
+	Name    string          // the same at each attempt: the key of what is remembered
+	Address address.Address // final: behind aliases and subaddress
+	Dir     string          // the Maildir of this host; "" for another host
+	UID     int             // owner of Dir; -1 is the process's
+	Route   route.Route     // to another host
+}
+
+// Local reports whether it is a Maildir of this host.
+func (d Destination) Local() bool { return d.Dir != "" }
+
+// An Expander knows where addresses lead to. Its fields must not change in use.
+type Expander struct {
+	Hostname     string
+	Origin       string
+	Domains      []string // local ones
+	RelayDomains []string
+	Accounts     auth.Directory // nil: the accounts of the system
+	System       System
+	Aliases      *alias.File  // nil: none
+	Routes       *route.Table // nil: none
+	Smarthost    *route.Route // for all that no route is for
+	Maildir      string       // template
+	Spool        string
+	Delimiter    string
+}
+
+// A System knows the accounts of this host; see SystemAccounts.
+type System interface {
+	Lookup(name string) (auth.Account, bool)
+}
+
+// maxDepth bounds aliases that lead to aliases.
+const maxDepth = 20
+
+// maxExpansion bounds what one address may lead to.
+const maxExpansion = 10_000
+
+// Local reports whether the domain of a is ours, or missing.
+func (e *Expander) Local(a address.Address) bool {
+	if a.Domain == "" {
+		return true
+	}
+	if ip, ok := address.IsLiteral(a.Domain); ok && ip.IsLoopback() {
+		return true
+	}
+	return among(a.Domain, e.Domains)
+}
+
+// Relay reports whether mail for the domain of a is taken from anybody.
+func (e *Expander) Relay(a address.Address) bool { return among(a.Domain, e.RelayDomains) }
+
+func among(domain string, list []string) bool {
+	domain = address.DomainUnicode(domain)
+	for _, d := range list {
+		if address.DomainUnicode(d) == domain {
+			return true
+		}
+	}
+	return false
+}
+
+// Check tells whether mail for a can be taken.
+func (e *Expander) Check(ctx context.Context, a address.Address) error {
+	_, err := e.Resolve(ctx, a)
+	return err
+}
+
+// Resolve gives all destinations of an address. An unknown user is a permanent
+// error.
+func (e *Expander) Resolve(ctx context.Context, a address.Address) ([]Destination, error) {
+	x := &expansion{Expander: e, ctx: ctx, asked: a, seen: map[string]bool{}, names: map[string]bool{}}
+	if err := x.add(a, 0); err != nil {
+		return nil, err
+	}
+	if len(x.found) == 0 {
+		return nil, status.Perm("resolve "+a.String(), "5.4.6", "aliases of <"+a.String()+"> lead nowhere", errLoop)
+	}
+	return x.found, nil
+}
+
+var errLoop = errors.New("alias loop")
+
+// An expansion is one call of Resolve.
+type expansion struct {
+	*Expander
+	ctx   context.Context
+	asked address.Address
+	seen  map[string]bool // addresses that have been expanded
+	names map[string]bool // destinations found
+	found []Destination
+}
+
+func (x *expansion) take(d Destination) {
+	if !x.names[d.Name] {
+		x.names[d.Name] = true
+		x.found = append(x.found, d)
+	}
+}
+
+// add expands one address. What has been seen is a loop or named twice; both add
+// nothing.
+func (x *expansion) add(a address.Address, depth int) error {
+	if depth > maxDepth || len(x.found) > maxExpansion {
+		return status.Perm("resolve "+x.asked.String(), "5.4.6", "aliases of <"+x.asked.String()+"> are nested too deep", errLoop)
+	}
+	if x.seen[a.Key()] {
+		return nil
+	}
+	x.seen[a.Key()] = true
+	if r, ok := x.Routes.Match(a); ok && a.Domain != "" && (!x.Local(a) || !isCatchAll(r, x.Routes, a)) {
+		return x.byRoute(a, r)
+	}
+	if x.Local(a) {
+		return x.local(a, depth)
+	}
+	r, _ := route.ParseURL("mx:")
+	if x.Smarthost != nil {
+		r = *x.Smarthost
+	}
+	return x.byRoute(a, r)
+}
+
+// isCatchAll keeps the pattern * from taking local mail away.
+func isCatchAll(r route.Route, t *route.Table, a address.Address) bool {
+	other, ok := t.Match(address.Address{Local: "x", Domain: "catch-all.invalid"})
+	return ok && other == r
+}
+
+// byRoute adds what a route says.
+func (x *expansion) byRoute(a address.Address, r route.Route) error {
+	switch r.Kind {
+	case route.Error:
+		return status.Perm("resolve "+a.String(), "5.1.1", r.Text, errRoute)
+	case route.Maildir:
+		x.take(Destination{Name: "maildir:" + r.Path, Address: a, Dir: r.Path, UID: -1})
+		return nil
+	case route.MX:
+		if _, literal := address.IsLiteral(a.Domain); !literal {
+			if _, err := address.DomainASCII(a.Domain); err != nil {
+				return status.Perm("resolve "+a.String(), "5.1.2", "bad domain in <"+a.String()+">", err)
+			}
+		}
+	}
+	x.take(Destination{Name: "remote:" + a.Canonical().String(), Address: a, UID: -1, Route: r})
+	return nil
+}
+
+var errRoute = errors.New("refused by route")
+
+// roles are names that must be there (RFC 2142, RFC 5321 section 4.5.1).
+var roles = map[string]bool{"postmaster": true, "abuse": true, "mailer-daemon": true}
+
+// local expands a name of this host: alias, account, the same without
+// subaddress, then the roles.
+func (x *expansion) local(a address.Address, depth int) error {
+	for _, name := range x.forms(a) {
+		targets, ok, err := x.alias(name)
+		if err != nil {
+			return status.Temp("resolve "+a.String(), "4.3.0", "aliases cannot be read", err)
+		}
+		if ok {
+			return x.targets(a, targets, depth)
+		}
+		account, ok, err := x.account(name)
+		if err != nil {
+			return status.Temp("resolve "+a.String(), "4.3.0", "accounts cannot be read", err)
+		}
+		if ok {
+			return x.mailbox(name, account)
+		}
+	}
+	if role := strings.ToLower(a.Local); roles[role] || role == "root" {
+		return x.role(a, role, depth)
+	}
+	return status.Perm("resolve "+a.String(), "5.1.1", "<"+a.String()+">: no such user here", auth.ErrNoAccount)
+}
+
+// forms are the address itself and, where it has a subaddress, that without.
+func (x *expansion) forms(a address.Address) []address.Address {
+	base, detail := a.Split(x.Delimiter)
+	if x.Delimiter == "" || detail == "" {
+		return []address.Address{a}
+	}
+	return []address.Address{a, base}
+}
+
+func (x *expansion) alias(a address.Address) ([]alias.Target, bool, error) {
+	if x.Aliases == nil {
+		return nil, false, nil
+	}
+	return x.Aliases.Lookup(a.Local)
+}
+
+// account finds an account. Names without domain serve every local one.
+func (x *expansion) account(a address.Address) (auth.Account, bool, error) {
+	if x.Accounts == nil {
+		if x.System == nil {
+			return auth.Account{}, false, nil
+		}
+		account, ok := x.System.Lookup(a.Local)
+		return account, ok, nil
+	}
+	name := a
+	if _, literal := address.IsLiteral(a.Domain); literal || a.Domain == "" {
+		name.Domain = ""
+	}
+	account, err := x.Accounts.Lookup(x.ctx, name.String())
+	if errors.Is(err, auth.ErrNoAccount) {
+		return auth.Account{}, false, nil
+	}
+	return account, err == nil, err
+}
+
+func (x *expansion) targets(a address.Address, targets []alias.Target, depth int) error {
+	for _, t := range targets {
+		if t.Kind != alias.Address {
+			return status.Temp("resolve "+a.String(), "4.3.5", "<"+a.String()+"> cannot be delivered now",
+				fmt.Errorf("alias leads to %q: commands and files are not possible yet", t.Text))
+		}
+		// An alias may lead to the account of its own name.
+		if t.Address.Domain == "" && strings.EqualFold(t.Address.Local, a.Local) || t.Address.Key() == a.Key() {
+			account, ok, err := x.account(a)
+			if err == nil && ok {
+				if err := x.mailbox(a, account); err != nil {
+					return err
+				}
+				continue
+			}
+		}
+		if err := x.add(t.Address, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// role leads the names that must be there to root, and root without account to a
+// Maildir of the spool.
+func (x *expansion) role(a address.Address, role string, depth int) error {
+	if role != "root" {
+		return x.add(address.Address{Local: "root", Domain: ""}, depth+1)
+	}
+	return x.mailbox(a, auth.Account{Name: "root", UID: -1})
+}
+
+// mailbox adds the Maildir of an account.
+func (x *expansion) mailbox(a address.Address, account auth.Account) error {
+	dir := x.MaildirOf(account)
+	if dir == "" {
+		return status.Temp("resolve "+a.String(), "4.3.5", "<"+a.String()+"> cannot be delivered now", errors.New("the maildir template needs a home, and the account has none"))
+	}
+	final := address.Address{Local: account.Name, Domain: x.Hostname}
+	if parsed, err := address.ParseUnqualified(account.Name); err == nil && parsed.Domain != "" {
+		final = parsed
+	} else if a.Domain != "" {
+		final.Domain = a.Domain
+	} else if len(x.Domains) > 0 {
+		final.Domain = x.Domains[0]
+	}
+	x.take(Destination{Name: "maildir:" + dir, Address: final, Dir: dir, UID: account.UID})
+	return nil
+}
+
+// MaildirOf gives the Maildir of an account; "" when the template needs a home
+// that it has not.
+func (e *Expander) MaildirOf(a auth.Account) string {
+	if a.Maildir != "" {
+		return a.Maildir
+	}
+	if strings.Contains(e.Maildir, "%h") && a.Home == "" {
+		return ""
+	}
+	local, domain, _ := strings.Cut(safe(a.Name), "@")
+	return filepath.Clean(strings.NewReplacer("%u", safe(a.Name), "%n", local, "%d", domain, "%h", a.Home, "%s", e.Spool, "%%", "%").Replace(e.Maildir))
+}
+
+// safe keeps a name from leaving the directory that it stands in, and from being
+// a folder of somebody else's Maildir++.
+func safe(name string) string {
+	name = strings.ToLower(strings.ReplaceAll(name, "/", "_"))
+	if strings.HasPrefix(name, ".") {
+		name = "_" + name[1:]
+	}
+	return name
+}
+
+// Where tells in words where an address leads to, for people.
+func (e *Expander) Where(ctx context.Context, a address.Address) ([]string, error) {
+	found, err := e.Resolve(ctx, a)
+	if err != nil {
+		return nil, err
+	}
+	var all []string
+	for _, d := range found {
+		switch {
+		case d.Local():
+			all = append(all, fmt.Sprintf("<%s> into %s", d.Address, d.Dir))
+		case d.Route.Kind == route.MX:
+			all = append(all, fmt.Sprintf("<%s> to the MX hosts of %s", d.Address, d.Address.Domain))
+		default:
+			all = append(all, fmt.Sprintf("<%s> by %s", d.Address, d.Route))
+		}
+	}
+	return all, nil
+}
+
+// SystemAccounts are root and the accounts with uid 1000 and above of a
+// passwd(5) file. Their mail lies in the spool, under the uid of the daemon.
+type SystemAccounts struct{ Path string }
+
+// Lookup finds an account; the file is read each time, for few ask.
+func (s SystemAccounts) Lookup(name string) (auth.Account, bool) {
+	b, err := os.ReadFile(s.Path)
+	if err != nil {
+		return auth.Account{}, false
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		f := strings.Split(line, ":")
+		if len(f) < 7 || !strings.EqualFold(f[0], name) {
+			continue
+		}
+		if f[2] == "0" || len(f[2]) >= 4 && f[2] != "65534" {
+			return auth.Account{Name: f[0], UID: -1, GID: -1, Home: f[5]}, true
+		}
+	}
+	return auth.Account{}, false
+}

@@ -38,6 +38,7 @@ const (
 	Number               // an integer that is not negative
 	Duration             // 90s, 5m, 4h, 5d
 	Size                 // octets: 1000, 50M, 1G (binary multiples)
+	Optional             // a text that may be missing: --name or --name=TEXT
 )
 
 // A Setting is one thing that can be set.
@@ -60,6 +61,7 @@ type Program struct {
 	Name     string
 	Usage    string // one line
 	Args     string // operands, for the help
+	More     string // further lines of the help
 	Settings []Setting
 	Run      func(ctx context.Context, v *Values) error
 	// Check lists what is wrong with the files that are named in the settings,

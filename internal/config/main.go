@@ -96,8 +96,11 @@ func (p *Program) permute(args []string) ([]string, error) {
 			operands = append(operands, a)
 			continue
 		}
+		if s, ok := p.setting(a); ok && s.Kind == Optional && !strings.Contains(a, "=") {
+			a += "="
+		}
 		flags = append(flags, a)
-		if !p.takesValue(a) {
+		if !p.TakesValue(a) {
 			continue
 		}
 		if i++; i >= len(args) {
@@ -108,18 +111,21 @@ func (p *Program) permute(args []string) ([]string, error) {
 	return append(append(flags, "--"), operands...), nil
 }
 
-// takesValue tells whether the next argument belongs to the flag.
-func (p *Program) takesValue(flag string) bool {
-	name := strings.TrimLeft(flag, "-")
-	if strings.Contains(name, "=") {
-		return false
-	}
-	for _, s := range append(control, p.Settings...) {
+// TakesValue tells whether the argument after a flag belongs to it.
+func (p *Program) TakesValue(flag string) bool {
+	s, ok := p.setting(flag)
+	return ok && !strings.Contains(flag, "=") && s.Kind != Switch && s.Kind != Optional
+}
+
+// setting finds what a flag sets.
+func (p *Program) setting(flag string) (Setting, bool) {
+	name, _, _ := strings.Cut(strings.TrimLeft(flag, "-"), "=")
+	for _, s := range append(control[:len(control):len(control)], p.Settings...) {
 		if s.Name == name {
-			return s.Kind != Switch
+			return s, true
 		}
 	}
-	return false
+	return Setting{}, false
 }
 
 func usageError(err error) error {
@@ -140,7 +146,7 @@ func (p *Program) app() *cli.App {
 	app := &cli.App{
 		Name: p.Name, Usage: p.Usage, UsageText: p.Name + " [options] " + p.Args,
 		Version: Version, HideHelpCommand: true, Writer: p.Stdout, ErrWriter: io.Discard,
-		CustomAppHelpTemplate:     helpTemplate,
+		CustomAppHelpTemplate:     helpTemplate + p.More,
 		DisableSliceFlagSeparator: true,
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usageError(err) },
 		ExitErrHandler:            func(*cli.Context, error) {},

@@ -59,6 +59,7 @@ func (f *configFault) Unwrap() error { return status.Exit(status.ExConfig, "conf
 // where it exists. For a lenient program a broken one is none.
 func (p *Program) openFile(c *cli.Context, env map[string]string, v *Values) (*file, error) {
 	path, named := c.String("config"), ""
+	v.configFlag = path
 	switch {
 	case path != "":
 		named = "--config"

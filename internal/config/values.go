@@ -33,6 +33,8 @@ type Values struct {
 	File     string   // the configuration file that was read, or ""
 	Warnings []string
 
+	configFlag string // --config
+
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
 }
@@ -99,6 +101,28 @@ func (v *Values) Nets(name string) []netip.Prefix {
 		}
 	}
 	return all
+}
+
+// Flags gives the flags that set these settings as this command line did, for
+// another program that has them too.
+func (v *Values) Flags(settings []Setting) []string {
+	var flags []string
+	if v.configFlag != "" {
+		flags = append(flags, "--config="+v.configFlag)
+	}
+	for _, s := range settings {
+		if !v.FromFlag(s.Name) {
+			continue
+		}
+		texts := v.get(s.Name).texts
+		if len(texts) == 0 {
+			texts = []string{""} // the empty list
+		}
+		for _, t := range texts {
+			flags = append(flags, "--"+s.Name+"="+t)
+		}
+	}
+	return flags
 }
 
 // override sets a value that was derived from others.

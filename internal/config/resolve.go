@@ -261,7 +261,7 @@ func (p *Program) derive(v *Values, env map[string]string) error {
 // deriveSpool takes the system's where this process may use it.
 func (v *Values) deriveSpool(env map[string]string) {
 	st, err := os.Stat(SystemSpool)
-	if err == nil && st.IsDir() && (v.program.Name == "sendmail" || v.program.Name == "mailq" || v.program.Name == "fetch" || ownedByUs(st)) {
+	if err == nil && st.IsDir() && (v.program.Name == "sendmail" || v.program.Name == "mailq" || ownedByUs(st)) {
 		v.override("spool", "system", SystemSpool)
 		return
 	}

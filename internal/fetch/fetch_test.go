@@ -358,7 +358,7 @@ func TestPipe(t *testing.T) {
 	startPOP(t, s)
 	dir := t.TempDir()
 	f := job(t, "pop3", s.port, "pipe:grep -q 'letter 2' && exit 75; cat /dev/null; echo x >> "+dir+"/count; env > "+dir+"/env")
-	f.Environ = cleanEnviron([]string{"PATH=" + os.Getenv("PATH"), "POSTBAG_FETCH_PASSWORD=secret"})
+	f.Environ = CleanEnviron([]string{"PATH=" + os.Getenv("PATH"), "POSTBAG_FETCH_PASSWORD=secret"})
 	f.Delete = true
 	sum, err := f.Run(t.Context())
 	if status.ExitCode(err) != status.ExTempFail || sum.Fetched != 2 || s.count() != 1 || s.letters[0].id != "id1" {

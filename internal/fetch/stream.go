@@ -141,7 +141,7 @@ func (s *run) print(_ context.Context, l letter, text *staged) error {
 	return nil
 }
 
-// cleanEnviron is what commands get: nothing of ours.
-func cleanEnviron(environ []string) []string {
+// CleanEnviron is an environment as commands get it: nothing of ours is in it.
+func CleanEnviron(environ []string) []string {
 	return slices.DeleteFunc(slices.Clone(environ), func(v string) bool { return strings.HasPrefix(v, "POSTBAG_") })
 }

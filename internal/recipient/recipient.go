@@ -14,7 +14,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"path/filepath"
 	"strings"
 
 	"postbag/internal/address"
@@ -47,8 +46,7 @@ type Expander struct {
 	Aliases      *alias.File  // nil: none
 	Routes       *route.Table // nil: none
 	Smarthost    *route.Route // for all that no route is for
-	Maildir      string       // template
-	Spool        string
+	Maildirs     auth.Template
 	Delimiter    string
 }
 
@@ -273,9 +271,9 @@ func (x *expansion) role(a address.Address, role string, depth int) error {
 
 // mailbox adds the Maildir of an account.
 func (x *expansion) mailbox(a address.Address, account auth.Account) error {
-	dir := x.MaildirOf(account)
-	if dir == "" {
-		return status.Temp("resolve "+a.String(), "4.3.5", "<"+a.String()+"> cannot be delivered now", errors.New("the maildir template needs a home, and the account has none"))
+	dir, err := x.Maildirs.Dir(account)
+	if err != nil {
+		return status.Temp("resolve "+a.String(), "4.3.5", "<"+a.String()+"> cannot be delivered now", err)
 	}
 	final := address.Address{Local: account.Name, Domain: x.Hostname}
 	if parsed, err := address.ParseUnqualified(account.Name); err == nil && parsed.Domain != "" {
@@ -287,29 +285,6 @@ func (x *expansion) mailbox(a address.Address, account auth.Account) error {
 	}
 	x.take(Destination{Name: "maildir:" + dir, Address: final, Dir: dir, UID: account.UID})
 	return nil
-}
-
-// MaildirOf gives the Maildir of an account; "" when the template needs a home
-// that it has not.
-func (e *Expander) MaildirOf(a auth.Account) string {
-	if a.Maildir != "" {
-		return a.Maildir
-	}
-	if strings.Contains(e.Maildir, "%h") && a.Home == "" {
-		return ""
-	}
-	local, domain, _ := strings.Cut(safe(a.Name), "@")
-	return filepath.Clean(strings.NewReplacer("%u", safe(a.Name), "%n", local, "%d", domain, "%h", a.Home, "%s", e.Spool, "%%", "%").Replace(e.Maildir))
-}
-
-// safe keeps a name from leaving the directory that it stands in, and from being
-// a folder of somebody else's Maildir++.
-func safe(name string) string {
-	name = strings.ToLower(strings.ReplaceAll(name, "/", "_"))
-	if strings.HasPrefix(name, ".") {
-		name = "_" + name[1:]
-	}
-	return name
 }
 
 // Where tells in words where an address leads to, for people.

@@ -1,0 +1,72 @@
+package wire
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"postbag/internal/alias"
+	"postbag/internal/auth"
+	"postbag/internal/config"
+	"postbag/internal/recipient"
+	"postbag/internal/route"
+)
+
+// Recipients makes what knows where mail leads to. Where there is no users file,
+// the accounts are those of the system, and their mail lies in the spool.
+func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*recipient.Expander, error) {
+	e := &recipient.Expander{
+		Hostname: v.String("hostname"), Origin: v.String("origin"), Domains: v.Strings("domain"),
+		RelayDomains: v.Strings("relay-domain"), Aliases: alias.Open(v.String("aliases")),
+		Maildirs: maildirs, Delimiter: v.String("recipient-delimiter"),
+	}
+	if _, err := accounts.current(); err == nil {
+		e.Accounts = accounts
+	} else {
+		e.System = recipient.SystemAccounts{Path: "/etc/passwd"}
+	}
+	var err error
+	if e.Routes, err = readRoutes(v.String("routes")); err != nil {
+		return nil, err
+	}
+	if s := v.String("smarthost"); s != "" {
+		r, err := route.ParseURL(s)
+		if err != nil {
+			return nil, fmt.Errorf("smarthost: %w", err)
+		}
+		e.Smarthost = &r
+	}
+	return e, nil
+}
+
+func readRoutes(path string) (*route.Table, error) {
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("read routes: %w", err)
+	}
+	return route.Parse(path, string(text))
+}
+
+// ValidRoute checks the URL of a smarthost.
+func ValidRoute(s string) error {
+	r, err := route.ParseURL(s)
+	if err == nil && (r.Kind == route.MX || r.Kind == route.Error || r.Kind == route.Maildir) {
+		err = errors.New("is not a host")
+	}
+	return err
+}
+
+// A Swap holds an Expander that a reload replaces.
+type Swap struct {
+	p atomic.Pointer[recipient.Expander]
+}
+
+// Set replaces it.
+func (s *Swap) Set(e *recipient.Expander) { s.p.Store(e) }
+
+// Get gives the one in force.
+func (s *Swap) Get() *recipient.Expander { return s.p.Load() }

@@ -1,0 +1,203 @@
+package main
+
+import (
+	"context"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"sync"
+	"sync/atomic"
+
+	"postbag/cmd/internal/wire"
+	"postbag/internal/address"
+	"postbag/internal/config"
+	"postbag/internal/deliver"
+	"postbag/internal/queue"
+	"postbag/internal/recipient"
+	"postbag/internal/resolve"
+	"postbag/internal/smtpout"
+	"postbag/internal/smtpsrv"
+	"postbag/internal/spool"
+	"postbag/internal/status"
+)
+
+// A host is smtpd with all its parts.
+type host struct {
+	*wire.Daemon
+	expander wire.Swap
+	server   atomic.Pointer[smtpsrv.Server]
+	intake   *queue.Intake
+	runner   *queue.Runner
+	client   *smtpout.Client
+}
+
+// open puts the parts together.
+func open(ctx context.Context, v *config.Values) (*host, error) {
+	d, err := wire.Open(ctx, v, protocols)
+	if err != nil {
+		return nil, err
+	}
+	h := &host{Daemon: d}
+	if err := h.loadRecipients(); err != nil {
+		return nil, status.Exit(status.ExConfig, "recipients", err)
+	}
+	remote, err := h.remote()
+	if err != nil {
+		return nil, err
+	}
+	local := &deliver.Local{FS: d.FS, Hostname: v.String("hostname")}
+	events := eventLog{d.Log}
+	h.intake = &queue.Intake{Spool: d.Spool, Resolver: h, Local: local, Events: events}
+	h.runner = &queue.Runner{
+		Spool: d.Spool, Resolver: h, Local: local, Remote: remote, Events: events, Hostname: v.String("hostname"),
+		RetryMin: v.Duration("retry-min"), RetryMax: v.Duration("retry-max"), Lifetime: v.Duration("queue-lifetime"),
+		DelayWarning: v.Duration("delay-warning"), Concurrency: v.Int("concurrency"), StopTimeout: v.Duration("stop-timeout"),
+	}
+	h.server.Store(h.newServer())
+	return h, nil
+}
+
+// loadRecipients reads aliases, routes and accounts anew.
+func (h *host) loadRecipients() error {
+	e, err := wire.Recipients(h.Values, h.Accounts, h.Maildirs)
+	if err != nil {
+		return err
+	}
+	h.expander.Set(e)
+	return nil
+}
+
+func (h *host) reload() error {
+	return errors.Join(h.loadRecipients(), h.expander.Get().Aliases.Check())
+}
+
+// newServer holds what all sessions share.
+func (h *host) newServer() *smtpsrv.Server {
+	v := h.Values
+	s := &smtpsrv.Server{
+		Hostname: v.String("hostname"), Origin: v.String("origin"), Intake: intake{h.intake}, Recipients: h,
+		Throttle: h.Throttle, RelayFrom: v.Nets("relay-from"), AuthOnMX: v.Bool("auth-on-mx"), Plaintext: v.String("plaintext-auth"),
+		StartTLS: true, Normalize: v.String("bare-newline") == "normalize", MaxSize: v.Size("max-size"),
+		MaxRecipients: v.Int("max-recipients"), IdleTimeout: v.Duration("idle-timeout"), Log: h.Log, UID: os.Getuid(),
+	}
+	s.Accounts = h.Accounts
+	return s
+}
+
+// Local, Relay, Check and Resolve ask the Expander in force.
+func (h *host) Local(a address.Address) bool { return h.expander.Get().Local(a) }
+
+// Relay implements smtpsrv.Recipients.
+func (h *host) Relay(a address.Address) bool { return h.expander.Get().Relay(a) }
+
+// Check implements smtpsrv.Recipients.
+func (h *host) Check(ctx context.Context, a address.Address) error {
+	return h.expander.Get().Check(ctx, a)
+}
+
+// Resolve implements queue.Resolver.
+func (h *host) Resolve(ctx context.Context, a address.Address) ([]recipient.Destination, error) {
+	return h.expander.Get().Resolve(ctx, a)
+}
+
+// An intake is queue.Intake as smtpsrv wants it.
+type intake struct{ *queue.Intake }
+
+func (i intake) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transaction, error) {
+	t, err := i.Intake.Begin(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return t, nil
+}
+
+// remote is the way to other hosts.
+func (h *host) remote() (*deliver.Remote, error) {
+	v := h.Values
+	resolver, err := resolve.New(v.String("resolver"))
+	if err != nil {
+		return nil, err
+	}
+	pool, err := roots(v)
+	if err != nil {
+		return nil, status.Exit(status.ExConfig, "tls-ca", err)
+	}
+	logins, err := passwords(v)
+	if err != nil {
+		return nil, status.Exit(status.ExConfig, "password-file", err)
+	}
+	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool}
+	return &deliver.Remote{
+		Sender: h.client, Resolver: resolver, Hostname: v.String("hostname"), Port: v.Int("smtp-port"),
+		Password: func(host, user string) (string, bool) {
+			p, ok := logins[strings.ToLower(host)+" "+user]
+			return p, ok
+		},
+	}, nil
+}
+
+// roots are the certificates of --tls-ca; nil for the system's.
+func roots(v *config.Values) (*x509.CertPool, error) {
+	path := v.String("tls-ca")
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: no certificate in PEM", path)
+	}
+	return pool, nil
+}
+
+// passwords reads the password file: machine, login and password of netrc(5), by
+// host and user.
+func passwords(v *config.Values) (map[string]string, error) {
+	path := v.String("password-file")
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	all := map[string]string{}
+	words := strings.Fields(string(text))
+	var machine, login string
+	for i := 0; i+1 < len(words); i += 2 {
+		switch words[i] {
+		case "machine":
+			machine, login = strings.ToLower(words[i+1]), ""
+		case "login":
+			login = words[i+1]
+		case "password":
+			all[machine+" "+login] = words[i+1]
+		default:
+			return nil, fmt.Errorf("%s: %q is none of machine, login, password", path, words[i])
+		}
+	}
+	return all, nil
+}
+
+// startRunner runs the queue beside the sessions; stop ends it and waits.
+func (h *host) startRunner(ctx context.Context) (stop func()) {
+	if h.Values.Bool("no-queue-runner") || h.Values.Bool("inetd") {
+		return func() {}
+	}
+	rctx, cancel := context.WithCancel(ctx)
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		if err := h.runner.Run(rctx); err != nil {
+			h.Log.Trouble(ctx, "run queue", err)
+		}
+	})
+	return func() {
+		cancel()
+		wg.Wait()
+	}
+}

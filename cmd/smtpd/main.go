@@ -1,0 +1,50 @@
+// Smtpd receives mail, brings it into the mailboxes of this host, and sends on
+// what is for others: see smtpd(8).
+package main
+
+import (
+	"context"
+	"os"
+
+	"postbag/cmd/internal/wire"
+	"postbag/internal/config"
+	"postbag/internal/netserve"
+	"postbag/internal/smtpsrv"
+)
+
+var protocols = []string{smtpsrv.SMTP, smtpsrv.Submission, smtpsrv.Submissions, smtpsrv.LMTP}
+
+func main() {
+	os.Exit(config.Main(program(), os.Args))
+}
+
+func program() config.Program {
+	return config.Program{
+		Name:     "smtpd",
+		Usage:    "receive, deliver and relay mail",
+		Settings: settings(),
+		Run:      run,
+		Check:    check,
+	}
+}
+
+func run(ctx context.Context, v *config.Values) error {
+	if v.IsSet("run-queue") {
+		return runQueue(ctx, v)
+	}
+	if err := wire.NoOperands(v); err != nil {
+		return err
+	}
+	h, err := open(ctx, v)
+	if err != nil {
+		return err
+	}
+	stop := h.startRunner(ctx)
+	defer stop()
+	defer h.client.Close()
+	return h.Serve(ctx, netserve.Options{
+		Handle: func(ctx context.Context, c *netserve.Conn) error { return h.server.Load().Serve(ctx, c) },
+		Busy:   func(string) string { return "421 4.7.0 too many connections, try again later\r\n" },
+		Reload: h.reload,
+	})
+}

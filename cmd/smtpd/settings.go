@@ -1,0 +1,61 @@
+package main
+
+import (
+	"context"
+
+	"postbag/cmd/internal/wire"
+	"postbag/internal/auth"
+	"postbag/internal/config"
+)
+
+// own are the settings that only smtpd has.
+var own = []config.Setting{
+	{Name: "relay-from", Arg: "NET", Usage: "network that may relay without AUTH, repeated", Kind: config.List, Default: "127.0.0.0/8,::1/128", Valid: config.ValidNet},
+	{Name: "resolver", Arg: "HOST:PORT", Usage: "DNS server (default: those of /etc/resolv.conf)", Valid: config.ValidHostPort},
+	{Name: "smtp-port", Arg: "N", Usage: "port of MX hosts", Kind: config.Number, Default: "25"},
+	{Name: "tls-ca", Arg: "FILE", Usage: "certificates that other hosts are checked by, PEM (default: the system's)", File: true},
+	{Name: "max-size", Arg: "SIZE", Usage: "largest message", Kind: config.Size, Default: "50M"},
+	{Name: "max-recipients", Arg: "N", Usage: "recipients of a message", Kind: config.Number, Default: "1000"},
+	{Name: "bare-newline", Arg: "WHAT", Usage: "a bare CR or LF from strangers: reject or normalize", Default: "reject", OneOf: []string{"reject", "normalize"}},
+	{Name: "auth-on-mx", Usage: "offer AUTH to everybody on smtp:// too", Kind: config.Switch},
+	{Name: "queue-lifetime", Arg: "TIME", Usage: "how long delivery is tried", Kind: config.Duration, Default: "5d"},
+	{Name: "retry-min", Arg: "TIME", Usage: "shortest time between attempts", Kind: config.Duration, Default: "5m"},
+	{Name: "retry-max", Arg: "TIME", Usage: "longest time between attempts", Kind: config.Duration, Default: "4h"},
+	{Name: "delay-warning", Arg: "TIME", Usage: "tell the sender of a letter that waits so long; 0: never", Kind: config.Duration, Default: "4h"},
+	{Name: "no-queue-runner", Usage: "only receive; somebody else runs the queue", Kind: config.Switch},
+	{Name: "concurrency", Arg: "N", Usage: "connections to one destination at a time", Kind: config.Number, Default: "20"},
+	{Name: "run-queue", Arg: "ID", Usage: "make one attempt at a message, or at all of the queue, and exit", Kind: config.Optional, OwnOnly: true},
+}
+
+func settings() []config.Setting {
+	relay := config.Join(config.Relay)
+	for i := range relay {
+		if relay[i].Name == "smarthost" {
+			relay[i].Valid = wire.ValidRoute
+		}
+	}
+	return wire.Settings(protocols, config.Join(relay, own)...)
+}
+
+// check is for --check.
+func check(ctx context.Context, v *config.Values) []error {
+	faults := wire.Check(ctx, v)
+	accounts, err := wire.OpenAccounts(v)
+	if err != nil {
+		return faults // told by wire.Check
+	}
+	e, err := wire.Recipients(v, accounts, auth.Template{Text: v.String("maildir"), Spool: v.String("spool")})
+	if err != nil {
+		return append(faults, err)
+	}
+	if err := e.Aliases.Check(); err != nil {
+		faults = append(faults, err)
+	}
+	if _, err := passwords(v); err != nil {
+		faults = append(faults, err)
+	}
+	if _, err := roots(v); err != nil {
+		faults = append(faults, err)
+	}
+	return faults
+}

@@ -144,9 +144,9 @@ func usageText(err error) string {
 // app is the command line of the program.
 func (p *Program) app() *cli.App {
 	app := &cli.App{
-		Name: p.Name, Usage: p.Usage, UsageText: p.Name + " [options] " + p.Args,
+		Name: p.Name, Usage: p.Usage,
 		Version: Version, HideHelpCommand: true, Writer: p.Stdout, ErrWriter: io.Discard,
-		CustomAppHelpTemplate:     helpTemplate + p.More,
+		CustomAppHelpTemplate: "{{.Description}}", Description: p.help(),
 		DisableSliceFlagSeparator: true,
 		OnUsageError:              func(_ *cli.Context, err error, _ bool) error { return usageError(err) },
 		ExitErrHandler:            func(*cli.Context, error) {},
@@ -157,27 +157,15 @@ func (p *Program) app() *cli.App {
 	return app
 }
 
-const helpTemplate = `usage: {{.UsageText}}
-{{.Name}}: {{.Usage}}
-
-{{range .VisibleFlags}}  {{.}}
-{{end}}`
-
+// flag is the setting for the library, which only parses it.
 func (s Setting) flag() cli.Flag {
-	usage := s.Usage
-	if s.Arg != "" {
-		usage = "`" + s.Arg + "`: " + usage
-	}
-	if s.Default != "" {
-		usage += " (default: " + s.Default + ")"
-	}
 	switch s.Kind {
 	case Switch:
-		return &cli.BoolFlag{Name: s.Name, Usage: usage, Hidden: s.Hidden}
+		return &cli.BoolFlag{Name: s.Name}
 	case List:
-		return &cli.StringSliceFlag{Name: s.Name, Usage: usage, Hidden: s.Hidden}
+		return &cli.StringSliceFlag{Name: s.Name}
 	}
-	return &cli.StringFlag{Name: s.Name, Usage: usage, Hidden: s.Hidden}
+	return &cli.StringFlag{Name: s.Name}
 }
 
 // action does what the flags ask for.

@@ -1,0 +1,162 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"syscall"
+	"time"
+
+	"postbag/internal/config"
+	"postbag/internal/durable"
+	"postbag/internal/spool"
+	"postbag/internal/status"
+)
+
+func newFS() *durable.FS { return durable.New() }
+
+// handedOn are the settings that programs which sendmail starts get from its
+// command line; the rest they find where it did.
+func handedOn() []config.Setting {
+	return slices.DeleteFunc(settings(), func(s config.Setting) bool { return s.Name == "explain" || s.Name == "print-id" })
+}
+
+// wake has a queued letter tried at once: by the process that schedules the
+// queue, else by one that is started for it. Whatever goes wrong, the letter
+// lies in the queue.
+func wake(ctx context.Context, v *config.Values, s *spool.Spool, id spool.ID, own bool) {
+	if !own {
+		_ = s.Wake(ctx) // somebody has to look into drop/
+		return
+	}
+	if err := s.Wake(ctx, id); err == nil {
+		return
+	}
+	if program, err := beside("smtpd"); err == nil {
+		_ = detach(program, append(flags(v), "--run-queue="+string(id))) // nobody is there to be told
+	}
+}
+
+// flags are those of this command line that others have too. The spool is named
+// always: a daemon could choose another.
+func flags(v *config.Values) []string {
+	return append(v.Flags(handedOn()), "--spool="+v.String("spool"))
+}
+
+// beside finds another of our programs where this one lies. PATH may have a
+// mailq or smtpd of another mailer. It never finds this one under another name,
+// or it would call itself for ever.
+func beside(name string) (string, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return "", fmt.Errorf("look for %s: %w", name, err)
+	}
+	if target, err := filepath.EvalSymlinks(self); err == nil {
+		self = target
+	}
+	me, err := os.Stat(self)
+	if err != nil {
+		return "", fmt.Errorf("look for %s: %w", name, err)
+	}
+	dir := filepath.Dir(self)
+	candidates := []string{filepath.Join(dir, name), filepath.Join(filepath.Dir(dir), "bin", name), filepath.Join(filepath.Dir(dir), "sbin", name)}
+	for _, path := range candidates {
+		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && !os.SameFile(st, me) {
+			return path, nil
+		}
+	}
+	return "", status.Exit(status.ExUnavailable, name, errors.New("program is not installed"))
+}
+
+// detach starts a program that outlives this one and its terminal.
+func detach(program string, args []string) error {
+	cmd := exec.Command(program, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("start %s: %w", program, err)
+	}
+	return cmd.Process.Release()
+}
+
+// become replaces this process by another of our programs.
+func become(name string, args []string) error {
+	program, err := beside(name)
+	if err != nil {
+		return err
+	}
+	if err := syscall.Exec(program, append([]string{name}, args...), os.Environ()); err != nil {
+		return status.Exit(status.ExOSErr, "run "+program, err)
+	}
+	return nil
+}
+
+// listQueue is mailq.
+func listQueue(v *config.Values) error {
+	return become("mailq", v.Flags(config.Common))
+}
+
+// runQueue makes a pass over the queue, or one each while.
+func runQueue(ctx context.Context, v *config.Values, r *request) error {
+	run := "--run-queue"
+	if r.runID != "" {
+		run += "=" + r.runID
+	}
+	if v.String("spool") == "" {
+		return status.Exit(status.ExTempFail, "spool", errors.New("none can be used here; say --spool DIR"))
+	}
+	args := append(flags(v), run)
+	switch {
+	case r.every == 0:
+		return become("smtpd", args)
+	case !r.stay:
+		return r.inBackground(v)
+	}
+	return repeat(ctx, r.every, args)
+}
+
+// inBackground starts this program again, to stay.
+func (r *request) inBackground(v *config.Values) error {
+	self, err := os.Executable()
+	if err != nil {
+		return status.Exit(status.ExOSErr, "run the queue", err)
+	}
+	if err := detach(self, append(flags(v), "-q"+r.every.String(), "-qf")); err != nil {
+		return status.Exit(status.ExOSErr, "run the queue", err)
+	}
+	return nil
+}
+
+// repeat makes passes over the queue until somebody ends this process.
+func repeat(ctx context.Context, every time.Duration, args []string) error {
+	program, err := beside("smtpd")
+	if err != nil {
+		return err
+	}
+	for ctx.Err() == nil {
+		cmd := exec.CommandContext(ctx, program, args...)
+		cmd.Stderr = os.Stderr
+		_ = cmd.Run() // it has said what is wrong; the next pass may go well
+		select {
+		case <-time.After(every):
+		case <-ctx.Done():
+		}
+	}
+	return nil
+}
+
+// discard is standard error with -oeq.
+type discard struct{}
+
+func (discard) Write(p []byte) (int, error) { return len(p), nil }
+
+func stderr(p config.Program) io.Writer {
+	if p.Stderr == nil {
+		return os.Stderr
+	}
+	return p.Stderr
+}

@@ -1,0 +1,165 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"postbag/internal/address"
+	"postbag/internal/alias"
+	"postbag/internal/auth"
+	"postbag/internal/config"
+	"postbag/internal/recipient"
+	"postbag/internal/route"
+	"postbag/internal/spool"
+	"postbag/internal/status"
+)
+
+// expander knows where addresses lead to, as smtpd will with these settings.
+func expander(v *config.Values) (*recipient.Expander, error) {
+	x := &recipient.Expander{
+		Hostname: v.String("hostname"), Origin: v.String("origin"),
+		Domains: v.Strings("domain"), RelayDomains: v.Strings("relay-domain"),
+		Maildirs: auth.Template{Text: v.String("maildir"), Spool: v.String("spool")}, Delimiter: v.String("recipient-delimiter"),
+		Aliases: alias.Open(v.String("aliases")), System: recipient.SystemAccounts{Path: "/etc/passwd"},
+	}
+	accounts, err := auth.OpenFile(v.String("users"), x.Domains)
+	switch {
+	case err == nil:
+		x.Accounts = accounts
+	case !errors.Is(err, fs.ErrNotExist):
+		return nil, status.Exit(status.ExConfig, "users", err)
+	}
+	return x, routes(v, x)
+}
+
+func routes(v *config.Values, x *recipient.Expander) error {
+	if path := v.String("routes"); path != "" {
+		text, err := os.ReadFile(path)
+		if err == nil {
+			x.Routes, err = route.Parse(path, string(text))
+		}
+		if err != nil {
+			return status.Exit(status.ExConfig, "routes", err)
+		}
+	}
+	if url := v.String("smarthost"); url != "" {
+		r, err := route.ParseURL(url)
+		if err != nil {
+			return status.Exit(status.ExConfig, "smarthost", err)
+		}
+		x.Smarthost = &r
+	}
+	return nil
+}
+
+// verify tells of each address whether it can be delivered (-bv). The exit code
+// is that of the first which cannot.
+func verify(ctx context.Context, v *config.Values, r *request) error {
+	x, err := expander(v)
+	if err != nil {
+		return err
+	}
+	names, code := newNaming(v), 0
+	for _, operand := range r.line.operands {
+		list, err := r.operand(operand)
+		if err != nil {
+			return err
+		}
+		for _, m := range list {
+			if c := verifyOne(ctx, v, x, names.recipient(m.Address)); code == 0 {
+				code = c
+			}
+		}
+	}
+	if code != 0 {
+		return config.Silent(code)
+	}
+	return nil
+}
+
+func verifyOne(ctx context.Context, v *config.Values, x *recipient.Expander, a address.Address) int {
+	where, err := x.Where(ctx, a)
+	if err != nil {
+		_, _, text := status.Reply(err)
+		fmt.Fprintf(v.Stdout, "%s... undeliverable: %s\n", a, text)
+		return status.ExitCode(err)
+	}
+	for _, w := range where {
+		fmt.Fprintf(v.Stdout, "%s... deliverable: %s\n", a, w)
+	}
+	return 0
+}
+
+// checkAliases reads the aliases (-bi): they need no rebuilding.
+func checkAliases(v *config.Values) error {
+	if err := alias.Open(v.String("aliases")).Check(); err != nil {
+		return status.Exit(status.ExConfig, "aliases", err)
+	}
+	return nil
+}
+
+// check is for --check.
+func check(_ context.Context, v *config.Values) []error {
+	var faults []error
+	if err := checkAliases(v); err != nil {
+		faults = append(faults, err)
+	}
+	if _, err := expander(v); err != nil {
+		faults = append(faults, err)
+	}
+	if _, err := openSpool(v); err != nil {
+		faults = append(faults, err)
+	}
+	return faults
+}
+
+// explain prints what would be done with the command line and the letter, and
+// does none of it.
+func explain(ctx context.Context, v *config.Values, r *request) error {
+	fmt.Fprintf(v.Stdout, "mode: %s\n", r.mode)
+	for _, o := range r.line.options {
+		fmt.Fprintf(v.Stdout, "option: %s\n", o)
+	}
+	for _, o := range r.line.operands {
+		fmt.Fprintf(v.Stdout, "operand: %s\n", o)
+	}
+	fmt.Fprintf(v.Stdout, "spool: %s (%s)\n", v.String("spool"), v.Where("spool"))
+	if r.mode != deliverMode && r.mode != verifyMode {
+		return nil
+	}
+	u, err := r.begin(ctx, v)
+	if err != nil {
+		return err
+	}
+	if r.extract {
+		_, header, err := readHeader(interruptible(ctx, v.Stdin), r.dots)
+		if err == nil {
+			err = u.extract(r, header)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return explainEnvelope(ctx, v, u.env)
+}
+
+func explainEnvelope(ctx context.Context, v *config.Values, env *spool.Envelope) error {
+	x, err := expander(v)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(v.Stdout, "sender: <%s>\n", env.From)
+	for _, rcpt := range env.To {
+		where, err := x.Where(ctx, rcpt.Address)
+		if err != nil {
+			_, _, text := status.Reply(err)
+			where = []string{"nowhere: " + text}
+		}
+		fmt.Fprintf(v.Stdout, "recipient: <%s> leads to %s\n", rcpt.Address, strings.Join(where, ", "))
+	}
+	return nil
+}

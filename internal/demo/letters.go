@@ -19,7 +19,15 @@ const bert = "bert@second.example"
 
 func head(subject, more string) string {
 	return "From: Anna <anna@first.example>\nTo: Bert <bert@second.example>\nDate: Tue, 24 Nov 2026 10:00:00 +0000\n" +
-		"Subject: " + subject + "\nMessage-ID: <" + strings.ReplaceAll(strings.ToLower(more[:0]+subject), " ", "-") + "@first.example>\n" + more
+		"Subject: " + subject + "\nMessage-ID: <" + strings.Trim(strings.Map(idChar, subject), "-") + "@first.example>\n" + more
+}
+
+// idChar keeps what may stand in a Message-ID.
+func idChar(r rune) rune {
+	if r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' {
+		return r
+	}
+	return '-'
 }
 
 // letters are those of the list: what people send, and what breaks mail

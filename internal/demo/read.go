@@ -13,6 +13,9 @@ import (
 	"strings"
 	"time"
 
+	"github.com/emersion/go-imap/v2"
+	"github.com/emersion/go-imap/v2/imapclient"
+
 	"postbag/internal/popclient"
 )
 
@@ -148,16 +151,45 @@ func popLetters(nc net.Conn, user string) ([][]byte, error) {
 		return nil, err
 	}
 	var all [][]byte
-	for i := range n {
-		r, err := c.Retrieve(i + 1)
-		if err != nil {
-			return nil, err
-		}
+	numbers := make([]int, n)
+	for i := range numbers {
+		numbers[i] = i + 1
+	}
+	err = c.Retrieve(numbers, func(_ int, r io.Reader) error {
 		text, err := io.ReadAll(r)
-		if err != nil {
-			return nil, err
-		}
 		all = append(all, text)
+		return err
+	})
+	if err != nil {
+		return nil, err
 	}
 	return all, c.Quit()
+}
+
+// readIMAPSelf needs no other program either.
+func (h *host) readIMAPSelf() ([][]byte, error) {
+	c, err := imapclient.DialInsecure(h.addr["imap"], nil)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	if err := c.Login(h.user, password).Wait(); err != nil {
+		return nil, err
+	}
+	box, err := c.Select("INBOX", nil).Wait()
+	if err != nil || box.NumMessages == 0 {
+		return nil, err
+	}
+	var every imap.SeqSet
+	every.AddRange(1, 0)
+	section := &imap.FetchItemBodySection{Peek: true}
+	letters, err := c.Fetch(every, &imap.FetchOptions{BodySection: []*imap.FetchItemBodySection{section}}).Collect()
+	if err != nil {
+		return nil, err
+	}
+	var all [][]byte
+	for _, l := range letters {
+		all = append(all, l.FindBodySection(section))
+	}
+	return all, c.Logout().Wait()
 }

@@ -166,7 +166,7 @@ func ParseURL(s string) (Route, error) {
 	switch scheme {
 	case "mx":
 		if rest != "" {
-			return Route{}, fmt.Errorf("%q: nothing follows mx:", s)
+			return Route{}, fmt.Errorf("%q: nothing may follow mx", s)
 		}
 		return Route{Kind: MX, url: s}, nil
 	case "error":

@@ -14,10 +14,6 @@ const (
 	// ordinary letter in one read, and an AUTH response of 12,288 octets (RFC
 	// 4954 section 4).
 	bigBuffer = 32 << 10
-	// maxCommand is the longest command taken, with its line end. RFC 5321
-	// section 4.5.3.1.4 has 512 octets and lets extensions add to it; with
-	// SIZE, BODY, SMTPUTF8, RET, ENVID, AUTH and ORCPT it is about 1,700.
-	maxCommand = smallBuffer
 )
 
 // errLineTooLong says that a line did not fit, and was skipped to its end.

@@ -1,0 +1,11 @@
+package main
+
+import (
+	"testing"
+
+	"postbag/cmd/internal/scripttest"
+)
+
+func TestScripts(t *testing.T) { scripttest.Run(t, "fetch", "popd") }
+
+func TestManPage(t *testing.T) { scripttest.CheckPage(t, "fetch", "../../man/fetch.1") }

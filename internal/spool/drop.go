@@ -10,6 +10,7 @@ import (
 	iofs "io/fs"
 	"os"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -117,6 +118,10 @@ func (s *Spool) TakeDrops(ctx context.Context) (ids []ID, refused []Refusal, err
 	return ids, refused, err
 }
 
+// dropAge is how long a file in drop/ may be without a whole envelope before it
+// is refused.
+const dropAge = time.Hour
+
 // errIncomplete says that the sender is still writing, or died while he did.
 var errIncomplete = errors.New("not complete")
 
@@ -135,6 +140,9 @@ func (s *Spool) take(ctx context.Context, name string) (id ID, uid int, err erro
 		return "", uid, err
 	}
 	h, err := readHead(f)
+	if errors.Is(err, errShort) && s.now().Sub(st.ModTime()) < dropAge {
+		return "", uid, errIncomplete
+	}
 	if err != nil {
 		return "", uid, err
 	}

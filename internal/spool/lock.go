@@ -142,6 +142,10 @@ func (l *Locked) Record(ctx context.Context, events ...Event) error {
 	if len(events) == 0 {
 		return ctx.Err()
 	}
+	if l.entry.Damage != nil {
+		// Nothing is cut off here: what follows the damage is to be salvaged.
+		return fmt.Errorf("record progress of %s: %w", l.ID(), l.entry.Damage)
+	}
 	if err := l.append(events); err != nil {
 		l.err = fmt.Errorf("record progress of %s: %w", l.ID(), err)
 		// A half of it must not come before the next record.
@@ -159,9 +163,6 @@ func (l *Locked) Record(ctx context.Context, events ...Event) error {
 }
 
 func (l *Locked) append(events []Event) error {
-	if l.entry.Damage != nil {
-		return l.entry.Damage
-	}
 	var frames []byte
 	seq := l.seq
 	for i := range events {

@@ -64,7 +64,7 @@ func (l *Locked) mend() error {
 	if err := l.keep(raw); err != nil {
 		return fmt.Errorf("keep damaged progress of %s: %w", l.ID(), err)
 	}
-	if err := l.rewrite(salvage(raw)); err != nil {
+	if err := l.rewrite(salvage(raw, &l.entry.Envelope)); err != nil {
 		return fmt.Errorf("mend progress of %s: %w", l.ID(), err)
 	}
 	if err := l.reload(l.ID(), l.entry.file); err != nil {
@@ -114,15 +114,16 @@ func (l *Locked) rewrite(payloads [][]byte) error {
 
 // salvage finds every whole record of a damaged progress file that means
 // something for a message of that envelope.
-func salvage(raw []byte) [][]byte {
+func salvage(raw []byte, e *Envelope) [][]byte {
 	var found [][]byte
+	progress := newProgress(e)
 	for len(raw) > 0 {
 		_, payload, rest, ok := nextFrame(raw)
 		if !ok {
 			raw = raw[1:]
 			continue
 		}
-		if _, err := decodeEvent(payload); err == nil {
+		if ev, err := decodeEvent(payload); err == nil && progress.apply(ev) == nil {
 			found = append(found, payload)
 		}
 		raw = rest

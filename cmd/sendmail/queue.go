@@ -110,6 +110,9 @@ func runQueue(ctx context.Context, v *config.Values, r *request) error {
 		return status.Exit(status.ExTempFail, "spool", errors.New("none can be used here; say --spool DIR"))
 	}
 	args := append(flags(v), run)
+	if !v.IsSet("log-level") {
+		args = append(args, "--log-level=error") // cron mails whatever is printed
+	}
 	switch {
 	case r.every == 0:
 		return become("smtpd", args)

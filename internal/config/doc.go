@@ -43,17 +43,18 @@ const (
 
 // A Setting is one thing that can be set.
 type Setting struct {
-	Name    string // of the flag and of the key
-	Arg     string // what the value is called in the help
-	Usage   string
-	Kind    Kind
-	Default string // as in the environment
-	OwnOnly bool   // not read from the top of the file, nor from POSTBAG_<FLAG>
-	Secret  bool   // --print-config does not show it
-	File    bool   // the path of a file; a missing one that was named is an error
-	Hidden  bool   // not in the help
-	OneOf   []string
-	Valid   func(string) error // further check of one value
+	Name     string // of the flag and of the key
+	Arg      string // what the value is called in the help
+	Usage    string
+	Kind     Kind
+	Default  string // as in the environment
+	OwnOnly  bool   // not read from the top of the file, nor from POSTBAG_<FLAG>
+	FlagOnly bool   // read from nowhere but the command line
+	Secret   bool   // --print-config does not show it
+	File     bool   // the path of a file; a missing one that was named is an error
+	Hidden   bool   // not in the help
+	OneOf    []string
+	Valid    func(string) error // further check of one value
 }
 
 // A Program is one of the six.

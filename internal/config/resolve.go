@@ -122,6 +122,9 @@ func (p *Program) value(c *cli.Context, env map[string]string, f *file, s Settin
 		}
 		return val, missing(val)
 	}
+	if s.FlagOnly {
+		return defaultValue(s), nil
+	}
 	names := []string{p.variable(s.Name)}
 	if !s.OwnOnly {
 		names = append(names, "POSTBAG_"+upper(s.Name))
@@ -246,7 +249,7 @@ func (p *Program) derive(v *Values, env map[string]string) error {
 		}
 		v.override("origin", where, name)
 	}
-	if p.has("domain") && !v.IsSet("domain") {
+	if p.has("domain") && !v.get("domain").setting.FlagOnly && !v.IsSet("domain") {
 		v.override("domain", "hostname", v.String("hostname"), "localhost")
 	}
 	if p.has("spool") && v.String("spool") == "" {

@@ -1,0 +1,401 @@
+// Package imapwire reads and writes the values of IMAP (RFC 9051 section 4):
+// atoms, numbers, strings, literals, lists and sequence sets. It knows no session
+// and no command.
+//
+// Reading is literal-safe: after any error Drain reads the command to its end,
+// literals included, so that the octets of a literal are never read as commands.
+// When that cannot be done, the error is ErrLost and the connection must be
+// closed.
+package imapwire
+
+import (
+	"bufio"
+	"bytes"
+	"errors"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+)
+
+// ErrLost means that the end of a command cannot be found any more.
+var ErrLost = errors.New("command without end")
+
+// A SyntaxError is a command that is not in the grammar; its text may be told to
+// the client.
+type SyntaxError struct{ Text string }
+
+func (e *SyntaxError) Error() string { return e.Text }
+
+func bad(format string, args ...any) error { return &SyntaxError{fmt.Sprintf(format, args...)} }
+
+// Limits of one command.
+const (
+	MaxLine    = 64 << 10 // octets without literals; RFC 2683 section 3.2.1.5 has 8,000
+	MaxString  = 64 << 10 // octets of a string that is kept in memory
+	maxDrain   = 1 << 30  // octets of a literal that are read to be thrown away
+	bufferSize = 8 << 10
+)
+
+// A Reader reads commands.
+type Reader struct {
+	br *bufio.Reader
+	// Continue asks the client to send a literal (RFC 9051 section 7.6).
+	Continue func() error
+
+	read int    // octets of this command, without literals
+	tail []byte // the last of them: how a literal is announced
+	body int64  // octets left of a literal that is being read
+}
+
+// NewReader reads from r.
+func NewReader(r io.Reader) *Reader {
+	return &Reader{br: bufio.NewReaderSize(r, bufferSize)}
+}
+
+// Reset reads from r from now on, and forgets what was read ahead.
+func (r *Reader) Reset(from io.Reader) { r.br.Reset(from) }
+
+// Buffered is the number of octets read ahead.
+func (r *Reader) Buffered() int { return r.br.Buffered() }
+
+// Begin begins a command.
+func (r *Reader) Begin() { r.read, r.tail, r.body = 0, r.tail[:0], 0 }
+
+// Fill waits for the first octet of a command.
+func (r *Reader) Fill() error {
+	_, err := r.br.Peek(1)
+	return err
+}
+
+const tailSize = 32
+
+// next reads one octet.
+func (r *Reader) next() (byte, error) {
+	c, err := r.br.ReadByte()
+	if err != nil {
+		return 0, err
+	}
+	if r.read++; r.read > MaxLine {
+		return 0, bad("command is too long")
+	}
+	if len(r.tail) == tailSize {
+		copy(r.tail, r.tail[1:])
+		r.tail = r.tail[:tailSize-1]
+	}
+	r.tail = append(r.tail, c)
+	return c, nil
+}
+
+// Peek shows the next octet.
+func (r *Reader) Peek() (byte, error) {
+	b, err := r.br.Peek(1)
+	if err != nil {
+		return 0, err
+	}
+	return b[0], nil
+}
+
+// Accept reads an octet if it is the next one.
+func (r *Reader) Accept(c byte) bool {
+	got, err := r.Peek()
+	if err != nil || got != c {
+		return false
+	}
+	_, err = r.next()
+	return err == nil
+}
+
+// Expect reads an octet that must come.
+func (r *Reader) Expect(c byte) error {
+	got, err := r.Peek()
+	if err != nil {
+		return err
+	}
+	if got != c {
+		return bad("%q expected", string(rune(c)))
+	}
+	_, err = r.next()
+	return err
+}
+
+// SP reads a space.
+func (r *Reader) SP() error { return r.Expect(' ') }
+
+// CRLF reads the end of a command. A bare LF is one too: people type it.
+func (r *Reader) CRLF() error {
+	r.Accept('\r')
+	return r.Expect('\n')
+}
+
+// AtEnd reports whether the end of the command comes next.
+func (r *Reader) AtEnd() bool {
+	c, err := r.Peek()
+	return err == nil && (c == '\r' || c == '\n')
+}
+
+// Drain reads the rest of a command that has gone wrong: its lines, and the
+// literals between them that the client sends without being asked to.
+func (r *Reader) Drain() error {
+	if r.body > 0 {
+		if err := r.discard(r.body); err != nil {
+			return err
+		}
+		r.body = 0
+	}
+	for {
+		if bytes.HasSuffix(r.tail, []byte("\n")) {
+			n, ok := unasked(r.tail)
+			if !ok {
+				return nil
+			}
+			if err := r.discard(n); err != nil {
+				return err
+			}
+			r.tail = r.tail[:0]
+		}
+		r.read = 0 // the limit has done its work
+		if _, err := r.next(); err != nil {
+			return err
+		}
+	}
+}
+
+// unasked finds the length of a literal that the client sends at once.
+func unasked(line []byte) (int64, bool) {
+	s := strings.TrimRight(string(line), "\r\n")
+	if !strings.HasSuffix(s, "+}") {
+		return 0, false
+	}
+	at := strings.LastIndexByte(s, '{')
+	if at < 0 {
+		return 0, false
+	}
+	n, err := strconv.ParseInt(s[at+1:len(s)-2], 10, 64)
+	return n, err == nil && n >= 0
+}
+
+func (r *Reader) discard(n int64) error {
+	if n > maxDrain {
+		return ErrLost
+	}
+	_, err := io.CopyN(io.Discard, r.br, n)
+	return err
+}
+
+// word reads octets as long as ok says so.
+func (r *Reader) word(ok func(byte) bool) (string, error) {
+	var b []byte
+	for {
+		c, err := r.Peek()
+		if err != nil {
+			return "", err
+		}
+		if !ok(c) {
+			return string(b), nil
+		}
+		if _, err := r.next(); err != nil {
+			return "", err
+		}
+		b = append(b, c)
+	}
+}
+
+// isAtom is ATOM-CHAR of RFC 9051 section 9.
+func isAtom(c byte) bool {
+	return c > ' ' && c < 0x7f && !strings.ContainsRune(`(){%*"\]`, rune(c))
+}
+
+func isAstring(c byte) bool { return isAtom(c) || c == ']' || c >= 0x80 }
+
+// isListChar may stand in a pattern of LIST.
+func isListChar(c byte) bool { return isAstring(c) || c == '%' || c == '*' }
+
+func isTag(c byte) bool { return isAstring(c) && c != '+' && c < 0x80 }
+
+// Tag reads the tag of a command.
+func (r *Reader) Tag() (string, error) {
+	s, err := r.word(isTag)
+	if err == nil && s == "" {
+		err = bad("tag is missing")
+	}
+	return s, err
+}
+
+// Atom reads an atom.
+func (r *Reader) Atom() (string, error) {
+	s, err := r.word(isAtom)
+	if err == nil && s == "" {
+		err = bad("atom expected")
+	}
+	return s, err
+}
+
+// Flag reads a flag: an atom, with a backslash before it if it is a system flag.
+func (r *Reader) Flag() (string, error) {
+	prefix := ""
+	if r.Accept('\\') {
+		prefix = `\`
+	}
+	s, err := r.Atom()
+	return prefix + s, err
+}
+
+// Number reads a number of at most 63 bits.
+func (r *Reader) Number() (int64, error) {
+	s, err := r.word(func(c byte) bool { return c >= '0' && c <= '9' })
+	if err != nil {
+		return 0, err
+	}
+	n, err := strconv.ParseInt(s, 10, 64)
+	if err != nil {
+		return 0, bad("number expected")
+	}
+	return n, nil
+}
+
+// Astring reads an atom or a string.
+func (r *Reader) Astring() (string, error) { return r.stringOr(isAstring) }
+
+// ListMailbox reads a pattern of LIST.
+func (r *Reader) ListMailbox() (string, error) { return r.stringOr(isListChar) }
+
+func (r *Reader) stringOr(ok func(byte) bool) (string, error) {
+	c, err := r.Peek()
+	if err != nil {
+		return "", err
+	}
+	if c == '"' || c == '{' {
+		return r.String()
+	}
+	s, err := r.word(ok)
+	if err == nil && s == "" {
+		err = bad("string expected")
+	}
+	return s, err
+}
+
+// String reads a quoted string or a literal into memory.
+func (r *Reader) String() (string, error) {
+	if r.Accept('"') {
+		return r.quoted()
+	}
+	l, err := r.Literal(MaxString)
+	if err != nil {
+		return "", err
+	}
+	b, err := io.ReadAll(l)
+	if err == nil && int64(len(b)) < l.Size {
+		err = io.ErrUnexpectedEOF
+	}
+	if err == nil && bytes.IndexByte(b, 0) >= 0 {
+		err = bad("NUL in a string")
+	}
+	return string(b), err
+}
+
+func (r *Reader) quoted() (string, error) {
+	var b []byte
+	for {
+		c, err := r.next()
+		if err != nil {
+			return "", err
+		}
+		switch c {
+		case '"':
+			return string(b), nil
+		case '\\':
+			if c, err = r.next(); err != nil {
+				return "", err
+			}
+			if c != '"' && c != '\\' {
+				return "", bad("only quotes and backslashes are escaped")
+			}
+		case 0, '\r', '\n':
+			return "", bad("quoted string without end")
+		}
+		b = append(b, c)
+	}
+}
+
+// A Literal is being read. What is left of it when the next value is read is an
+// error of the program; Drain skips it.
+type Literal struct {
+	Size   int64
+	Binary bool // ~{n}: may hold NUL (RFC 3516)
+	r      *Reader
+}
+
+// Literal begins to read a literal of at most max octets. ErrTooLong when it has
+// more; then nothing of it was asked for.
+func (r *Reader) Literal(max int64) (*Literal, error) {
+	l := &Literal{r: r, Binary: r.Accept('~')}
+	if err := r.Expect('{'); err != nil {
+		return nil, err
+	}
+	n, err := r.Number()
+	if err != nil {
+		return nil, err
+	}
+	l.Size = n
+	unasked := r.Accept('+')
+	if err := r.Expect('}'); err != nil {
+		return nil, err
+	}
+	if err := r.CRLF(); err != nil {
+		return nil, err
+	}
+	if n > max {
+		return nil, &TooLongError{n, max}
+	}
+	r.tail = r.tail[:0] // what follows is no end of a line
+	r.body = n
+	if unasked {
+		return l, nil
+	}
+	return l, r.Continue()
+}
+
+// A TooLongError is a literal that is not taken.
+type TooLongError struct{ Size, Max int64 }
+
+func (e *TooLongError) Error() string {
+	return fmt.Sprintf("literal of %d octets is larger than %d", e.Size, e.Max)
+}
+
+// Read implements io.Reader.
+func (l *Literal) Read(p []byte) (int, error) {
+	if l.r.body == 0 {
+		return 0, io.EOF
+	}
+	if int64(len(p)) > l.r.body {
+		p = p[:l.r.body]
+	}
+	n, err := l.r.br.Read(p)
+	l.r.body -= int64(n)
+	if err == io.EOF {
+		err = io.ErrUnexpectedEOF
+	}
+	return n, err
+}
+
+// List reads a list in parentheses; each is called for every member.
+func (r *Reader) List(each func() error) error {
+	if err := r.Expect('('); err != nil {
+		return err
+	}
+	if r.Accept(')') {
+		return nil
+	}
+	for {
+		if err := each(); err != nil {
+			return err
+		}
+		if r.Accept(')') {
+			return nil
+		}
+		if err := r.SP(); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,117 @@
+package imapwire
+
+import (
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Star is the greatest number in use, which `*` stands for.
+const Star = 0
+
+// A Range is a part of a Set, from First to Last in any order; Star is `*`.
+type Range struct{ First, Last uint32 }
+
+// A Set is a sequence-set (RFC 9051 section 9). Result stands for `$`, the saved
+// result of SEARCH (RFC 5182).
+type Set struct {
+	Ranges []Range
+	Result bool
+}
+
+// maxRanges bounds a set.
+const maxRanges = 20_000
+
+// Set reads a sequence-set.
+func (r *Reader) Set() (Set, error) {
+	if r.Accept('$') {
+		return Set{Result: true}, nil
+	}
+	text, err := r.word(func(c byte) bool { return c >= '0' && c <= '9' || c == ':' || c == '*' || c == ',' })
+	if err != nil {
+		return Set{}, err
+	}
+	return ParseSet(text)
+}
+
+// ParseSet reads the text of a sequence-set.
+func ParseSet(text string) (Set, error) {
+	var s Set
+	for _, part := range strings.Split(text, ",") {
+		first, last, isRange := strings.Cut(part, ":")
+		if !isRange {
+			last = first
+		}
+		a, aok := setNumber(first)
+		b, bok := setNumber(last)
+		if !aok || !bok || len(s.Ranges) >= maxRanges {
+			return Set{}, bad("bad set of numbers")
+		}
+		s.Ranges = append(s.Ranges, Range{a, b})
+	}
+	return s, nil
+}
+
+func setNumber(s string) (uint32, bool) {
+	if s == "*" {
+		return Star, true
+	}
+	n, err := strconv.ParseUint(s, 10, 32)
+	return uint32(n), err == nil && n > 0 && s[0] != '0'
+}
+
+// Resolve gives the ranges with `*` as max, each with First <= Last, sorted and
+// without overlaps.
+func (s Set) Resolve(max uint32) []Range {
+	var all []Range
+	for _, r := range s.Ranges {
+		if r.First == Star {
+			r.First = max
+		}
+		if r.Last == Star {
+			r.Last = max
+		}
+		if r.First > r.Last {
+			r.First, r.Last = r.Last, r.First
+		}
+		all = append(all, r)
+	}
+	slices.SortFunc(all, func(a, b Range) int { return int(int64(a.First) - int64(b.First)) })
+	var merged []Range
+	for _, r := range all {
+		if n := len(merged); n > 0 && (merged[n-1].Last == ^uint32(0) || r.First <= merged[n-1].Last+1) {
+			merged[n-1].Last = max32(merged[n-1].Last, r.Last)
+			continue
+		}
+		merged = append(merged, r)
+	}
+	return merged
+}
+
+func max32(a, b uint32) uint32 {
+	if a > b {
+		return a
+	}
+	return b
+}
+
+// FormatSet writes ascending numbers as a set; "" for none.
+func FormatSet(numbers []uint32) string {
+	var b []byte
+	for i := 0; i < len(numbers); {
+		j := i
+		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
+			j++
+		}
+		if len(b) > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, uint64(numbers[i]), 10)
+		if j > i {
+			b = append(b, ':')
+			b = strconv.AppendUint(b, uint64(numbers[j]), 10)
+		}
+		i = j + 1
+	}
+	return string(b)
+}

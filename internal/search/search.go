@@ -1,0 +1,228 @@
+// Package search decides which letters fulfil the criteria of IMAP's SEARCH (RFC
+// 9051 section 6.4.4). The tree is our own; what a letter is like is asked of a
+// Row, and dear questions are asked last.
+package search
+
+import (
+	"strings"
+	"time"
+)
+
+// A Row is one letter. Questions that need the file may fail; a letter whose file
+// is gone fulfils nothing that needs it.
+type Row interface {
+	Seq() uint32
+	UID() uint32
+	// HasFlag knows system flags with their backslash, \Recent, and keywords;
+	// case does not count.
+	HasFlag(flag string) bool
+	Size() (int64, error)
+	// Internal is the INTERNALDATE.
+	Internal() (time.Time, error)
+	// Fields gives the values of a header field, decoded to UTF-8.
+	Fields(name string) ([]string, error)
+	// Sent is the date of the Date field; zero when there is none.
+	Sent() (time.Time, error)
+	// Contains looks for text, which is folded, in the texts of the body, and
+	// with header in the header too.
+	Contains(folded string, header bool) (bool, error)
+}
+
+// Criteria are fulfilled by a letter or not.
+type Criteria interface {
+	match(Row) (bool, error)
+	// cost orders what has to be asked: 0 is free.
+	cost() int
+}
+
+// Match asks whether a letter fulfils the criteria.
+func Match(c Criteria, r Row) (bool, error) { return c.match(r) }
+
+// Fold brings text into the form that is compared.
+func Fold(s string) string { return strings.ToLower(s) }
+
+// A Range is numbers from First to Last.
+type Range struct{ First, Last uint32 }
+
+func within(n uint32, ranges []Range) bool {
+	for _, r := range ranges {
+		if n >= r.First && n <= r.Last {
+			return true
+		}
+	}
+	return false
+}
+
+// And is fulfilled when all of its members are; an empty one is ALL.
+type And []Criteria
+
+func (a And) match(r Row) (bool, error) {
+	for class := 0; class <= dearest; class++ {
+		for _, c := range a {
+			if c.cost() != class {
+				continue
+			}
+			if ok, err := c.match(r); !ok || err != nil {
+				return false, err
+			}
+		}
+	}
+	return true, nil
+}
+
+func (a And) cost() int {
+	most := 0
+	for _, c := range a {
+		most = max(most, c.cost())
+	}
+	return most
+}
+
+// Classes of cost.
+const (
+	free    = iota
+	stat    // the file's name or attributes
+	head    // the header is read
+	text    // all of the letter is read
+	dearest = text
+)
+
+// Or is fulfilled when one of two is.
+type Or struct{ A, B Criteria }
+
+func (o Or) match(r Row) (bool, error) {
+	a, b := o.A, o.B
+	if a.cost() > b.cost() {
+		a, b = b, a
+	}
+	if ok, err := a.match(r); ok || err != nil {
+		return ok, err
+	}
+	return b.match(r)
+}
+
+func (o Or) cost() int { return max(o.A.cost(), o.B.cost()) }
+
+// Not turns criteria round.
+type Not struct{ C Criteria }
+
+func (n Not) match(r Row) (bool, error) {
+	ok, err := n.C.match(r)
+	return !ok && err == nil, err
+}
+
+func (n Not) cost() int { return n.C.cost() }
+
+// Seqs and UIDs are sets of numbers.
+type (
+	Seqs []Range
+	UIDs []Range
+)
+
+func (s Seqs) match(r Row) (bool, error) { return within(r.Seq(), s), nil }
+func (s Seqs) cost() int                 { return free }
+func (s UIDs) match(r Row) (bool, error) { return within(r.UID(), s), nil }
+func (s UIDs) cost() int                 { return free }
+
+// A Flag is a flag or keyword that is set.
+type Flag string
+
+func (f Flag) match(r Row) (bool, error) { return r.HasFlag(string(f)), nil }
+func (f Flag) cost() int                 { return free }
+
+// Larger and Smaller compare sizes in octets.
+type (
+	Larger  int64
+	Smaller int64
+)
+
+func (n Larger) match(r Row) (bool, error) {
+	size, err := r.Size()
+	return size > int64(n), err
+}
+func (n Larger) cost() int { return stat }
+
+func (n Smaller) match(r Row) (bool, error) {
+	size, err := r.Size()
+	return size < int64(n), err
+}
+func (n Smaller) cost() int { return stat }
+
+// A When says how a date is compared.
+type When int
+
+// On a day, before it, since it.
+const (
+	On When = iota
+	Before
+	Since
+)
+
+// A Date compares the INTERNALDATE, or with Sent the Date field. Times and zones
+// do not count: the day is the one that the date itself names.
+type Date struct {
+	When When
+	Day  time.Time
+	Sent bool
+}
+
+func (d Date) match(r Row) (bool, error) {
+	ask := r.Internal
+	if d.Sent {
+		ask = r.Sent
+	}
+	t, err := ask()
+	if err != nil || t.IsZero() {
+		return false, err
+	}
+	day, want := dayOf(t), dayOf(d.Day)
+	switch d.When {
+	case Before:
+		return day.Before(want), nil
+	case Since:
+		return !day.Before(want), nil
+	}
+	return day.Equal(want), nil
+}
+
+func (d Date) cost() int {
+	if d.Sent {
+		return head
+	}
+	return stat
+}
+
+func dayOf(t time.Time) time.Time {
+	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)
+}
+
+// A Field looks for text in fields of a name; empty text asks whether there is
+// one.
+type Field struct{ Name, Text string }
+
+func (f Field) match(r Row) (bool, error) {
+	values, err := r.Fields(f.Name)
+	if err != nil {
+		return false, err
+	}
+	want := Fold(f.Text)
+	for _, v := range values {
+		if strings.Contains(Fold(v), want) {
+			return true, nil
+		}
+	}
+	return false, nil
+}
+
+func (f Field) cost() int { return head }
+
+// Body and Text look for text in the body, and in header and body.
+type (
+	Body string
+	Text string
+)
+
+func (b Body) match(r Row) (bool, error) { return r.Contains(Fold(string(b)), false) }
+func (b Body) cost() int                 { return text }
+func (t Text) match(r Row) (bool, error) { return r.Contains(Fold(string(t)), true) }
+func (t Text) cost() int                 { return text }

@@ -1,13 +1,16 @@
 package deliver
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"io"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"postbag/internal/address"
+	"postbag/internal/message"
 	"postbag/internal/recipient"
 	"postbag/internal/resolve"
 	"postbag/internal/route"
@@ -16,187 +19,267 @@ import (
 	"postbag/internal/status"
 )
 
-// An Outcome tells how one recipient of an attempt went.
+// An Outcome tells how one recipient went at another host.
 type Outcome struct {
-	Err   error  // nil: the next hop has the letter
-	Host  string // who decided
-	Reply string // what it said
-	DSN   bool   // it reports on delivery itself
+	Err     error  // nil: the host has the letter; else a *status.Error
+	Host    string // who said so
+	Reply   string // what it said
+	Reports bool   // it has taken over to report on delivery (RFC 3461 section 5.2.1)
 }
 
-// A Resolver answers what the DNS is asked; see package resolve.
+// A Sender gives letters to one host: *smtpout.Client. An error means that
+// nothing is decided about any recipient.
+type Sender interface {
+	Deliver(ctx context.Context, h smtpout.Hop, m smtpout.Mail, open func() (io.ReadCloser, error)) ([]smtpout.Result, error)
+}
+
+// A Resolver answers from the DNS: *resolve.Resolver.
 type Resolver interface {
 	MX(ctx context.Context, domain string) (hosts []resolve.MX, authentic bool, err error)
 	Addrs(ctx context.Context, host string) (addrs []netip.Addr, authentic bool, err error)
 }
 
-// A Sender speaks to one host; see package smtpout.
-type Sender interface {
-	Deliver(ctx context.Context, h smtpout.Hop, m smtpout.Mail, open func() (io.ReadCloser, error)) ([]smtpout.Result, error)
-}
-
-// Remote brings letters to other hosts.
+// Remote brings messages to other hosts. Sender, Resolver and Hostname must be
+// set; fields must not change in use.
 type Remote struct {
 	Sender   Sender
 	Resolver Resolver
-	Hostname string // ours: an MX that is we is none to send to
-	Port     int    // of MX hosts; 0: 25
-	// Password finds the password of a login at a host.
-	Password func(host, user string) (string, bool)
+	Hostname string
+	Names    []string // others by which this host may stand among the MX hosts
+	Port     int      // of MX hosts; 0: 25
+	IP       string   // "4" or "6": only addresses of that version
+	Password func(host, user string) (password string, ok bool)
 }
 
-// Key names what limits on concurrency count as one destination: the domain, or
-// the host of a route.
+// Limits of one attempt, so that a domain with many dead hosts does not keep a
+// slot for hours. The order changes with every look-up among equals.
+const (
+	maxHosts = 5
+	maxAddrs = 5 // of a host
+)
+
+// Key names the destination that a limit on concurrency is for; recipients with
+// the same one share an attempt.
 func (r *Remote) Key(d recipient.Destination) string {
 	if d.Route.Kind == route.MX {
-		return "mx:" + address.DomainUnicode(d.Address.Domain)
+		return "mx:" + strings.ToLower(address.DomainUnicode(d.Address.Domain))
 	}
 	return d.Route.String()
 }
 
-// Send makes one attempt for recipients that share a Key.
+// Send makes one attempt for recipients of one destination, host after host
+// until one decides.
 func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to []spool.Recipient) []Outcome {
-	outcomes := make([]Outcome, len(to))
 	hops, err := r.hops(ctx, d)
 	if err != nil {
-		for i := range outcomes {
-			outcomes[i].Err = err
-		}
-		return outcomes
+		return same(len(to), Outcome{Err: err})
 	}
-	mail := smtpMail(m, to)
-	for _, next := range hops {
-		hop, herr := next(ctx)
-		if herr == nil {
-			var results []smtpout.Result
-			if results, herr = r.Sender.Deliver(ctx, hop, mail, m.Open); herr == nil {
-				for i, res := range results {
-					outcomes[i] = Outcome(res)
-				}
-				return outcomes
-			}
+	mail, err := envelope(m, to)
+	if err != nil {
+		return same(len(to), Outcome{Err: err})
+	}
+	var failed failures
+	for next := range hops {
+		hop, err := r.complete(ctx, next)
+		if err != nil {
+			failed.add(next.Host, err)
+			continue
 		}
-		err = worse(err, herr)
+		results, err := r.Sender.Deliver(ctx, hop, mail, m.Open)
+		if err == nil {
+			return outcomes(results)
+		}
+		failed.add(hop.String(), err)
 		if ctx.Err() != nil {
 			break
 		}
 	}
-	for i := range outcomes {
-		outcomes[i].Err = err
-	}
-	return outcomes
+	return same(len(to), failed.outcome(d))
 }
 
-// worse keeps of the errors of several hosts one that may pass: then trying
-// again can help.
-func worse(before, now error) error {
-	if before != nil && status.ClassOf(before) == status.Temporary && status.ClassOf(now) == status.Permanent {
-		return before
+func same(n int, o Outcome) []Outcome { return slices.Repeat([]Outcome{o}, n) }
+
+func outcomes(results []smtpout.Result) []Outcome {
+	all := make([]Outcome, len(results))
+	for i, r := range results {
+		all[i] = Outcome{Err: r.Err, Host: r.Host, Reply: r.Reply, Reports: r.DSN}
 	}
-	return now
+	return all
 }
 
-func smtpMail(m Mail, to []spool.Recipient) smtpout.Mail {
-	mail := smtpout.Mail{From: m.From, Size: m.Size, EightBit: m.Body == "8BITMIME", UTF8: false, Ret: m.Ret, EnvID: m.EnvID}
-	mail.UTF8 = m.SMTPUTF8
-	for _, rcpt := range to {
-		mail.Rcpts = append(mail.Rcpts, smtpout.Rcpt{Address: rcpt.Address, Orig: rcpt.Orig, Notify: rcpt.Notify})
-	}
-	return mail
-}
+// failures are those of the hosts that were tried. Only if each of them refuses
+// for good the destination does (RFC 5321 section 5.1): one that may come back
+// may take the letter.
+type failures struct{ worst Outcome }
 
-// A nextHop finds the addresses of a host when its turn has come.
-type nextHop func(ctx context.Context) (smtpout.Hop, error)
-
-// hops gives the hosts to try, in order.
-func (r *Remote) hops(ctx context.Context, d recipient.Destination) ([]nextHop, error) {
-	if d.Route.Kind == route.MX {
-		return r.exchangers(ctx, d.Address.Domain)
-	}
-	hop := smtpout.Hop{Host: d.Route.Host, Port: d.Route.Port, LMTP: d.Route.Kind == route.LMTP, TLS: policy(d.Route), User: d.Route.User}
-	if hop.LMTP && d.Route.Path != "" {
-		hop.Socket, hop.TLS = d.Route.Path, smtpout.None
-		return []nextHop{func(context.Context) (smtpout.Hop, error) { return hop, nil }}, nil
-	}
-	if hop.User != "" {
-		var ok bool
-		if hop.Password, ok = r.password(hop.Host, hop.User); !ok {
-			return nil, status.Temp("send by "+d.Route.String(), "4.7.8", "no password for "+hop.User+" at "+hop.Host, errNoPassword)
-		}
-	}
-	return []nextHop{r.addressed(hop)}, nil
-}
-
-var errNoPassword = errors.New("not in the password file")
-
-func (r *Remote) password(host, user string) (string, bool) {
-	if r.Password == nil {
-		return "", false
-	}
-	return r.Password(host, user)
-}
-
-func policy(r route.Route) smtpout.Policy {
-	switch {
-	case r.Kind == route.LMTP:
-		return smtpout.Opportunistic
-	case r.TLS == route.StartTLS:
-		return smtpout.StartTLS
-	case r.TLS == route.Implicit:
-		return smtpout.Implicit
-	}
-	return smtpout.Opportunistic
-}
-
-// addressed looks the addresses of a host up when it is tried.
-func (r *Remote) addressed(hop smtpout.Hop) nextHop {
-	return func(ctx context.Context) (smtpout.Hop, error) {
-		addrs, _, err := r.Resolver.Addrs(ctx, hop.Host)
-		hop.Addrs = addrs
-		return hop, err
+func (f *failures) add(host string, err error) {
+	o := Outcome{Host: host, Err: err}
+	if f.worst.Err == nil || status.ClassOf(err) == status.Temporary || status.ClassOf(f.worst.Err) == status.Permanent {
+		f.worst = o
 	}
 }
 
-// exchangers are the MX hosts of a domain (RFC 5321 section 5.1).
-func (r *Remote) exchangers(ctx context.Context, domain string) ([]nextHop, error) {
+func (f *failures) outcome(d recipient.Destination) Outcome {
+	if f.worst.Err == nil {
+		f.worst.Err = status.Temp("send to "+d.Address.Domain, "4.4.1", "no host to send to", errNoHost)
+	}
+	return f.worst
+}
+
+var errNoHost = errors.New("no host")
+
+// hops gives the hosts to try, in order, without their addresses.
+func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield func(smtpout.Hop) bool), error) {
+	if d.Route.Kind != route.MX {
+		return slices.Values([]smtpout.Hop{hopOf(d.Route)}), nil
+	}
+	hosts, err := r.exchangers(ctx, d.Address.Domain)
+	if err != nil {
+		return nil, err
+	}
 	port := r.Port
 	if port == 0 {
 		port = 25
 	}
-	if ip, ok := address.IsLiteral(domain); ok {
-		hop := smtpout.Hop{Host: ip.String(), Addrs: []netip.Addr{ip}, Port: port}
-		return []nextHop{func(context.Context) (smtpout.Hop, error) { return hop, nil }}, nil
+	return func(yield func(smtpout.Hop) bool) {
+		for _, h := range hosts {
+			if !yield(smtpout.Hop{Host: h.Host, Port: port, TLS: smtpout.Opportunistic}) {
+				return
+			}
+		}
+	}, nil
+}
+
+// hopOf is the host of a route that names one: there is no look-up of MX then.
+func hopOf(t route.Route) smtpout.Hop {
+	hop := smtpout.Hop{Host: t.Host, Port: t.Port, LMTP: t.Kind == route.LMTP, User: t.User}
+	if hop.LMTP {
+		hop.Socket, hop.TLS = t.Path, smtpout.None
+	}
+	switch t.TLS {
+	case route.StartTLS:
+		hop.TLS = smtpout.StartTLS
+	case route.Implicit:
+		hop.TLS = smtpout.Implicit
+	}
+	return hop
+}
+
+// exchangers gives the MX hosts of a domain that are nearer to it than we are.
+func (r *Remote) exchangers(ctx context.Context, domain string) ([]resolve.MX, error) {
+	if _, literal := address.IsLiteral(domain); literal {
+		return []resolve.MX{{Host: domain}}, nil
 	}
 	hosts, _, err := r.Resolver.MX(ctx, domain)
 	if err != nil {
 		return nil, err
 	}
-	var all []nextHop
-	for _, mx := range r.better(hosts) {
-		all = append(all, r.addressed(smtpout.Hop{Host: mx.Host, Port: port}))
+	// RFC 5321 section 5.1: where we are on the list ourselves, hosts of our
+	// preference and above would only bring the letter back.
+	for _, h := range hosts {
+		if r.isUs(h.Host) {
+			limit := h.Preference
+			hosts = slices.DeleteFunc(slices.Clone(hosts), func(h resolve.MX) bool { return h.Preference >= limit })
+			break
+		}
 	}
-	if len(all) == 0 {
-		return nil, status.Perm("send to "+domain, "5.4.6", "mail for "+domain+" loops back to this host", errOurselves)
+	if len(hosts) == 0 {
+		return nil, status.Perm("send to "+domain, "5.4.6", "mail for "+domain+" loops back to this host", errLoop)
 	}
-	return all, nil
+	return hosts[:min(len(hosts), maxHosts)], nil
 }
 
-var errOurselves = errors.New("we are its best MX, but the domain is not one of ours")
+var errLoop = errors.New("this host is its best mail exchanger, and does not take its mail")
 
-// better drops ourselves and every host that is no better: mail would come back
-// to us (RFC 5321 section 5.1).
-func (r *Remote) better(hosts []resolve.MX) []resolve.MX {
-	for _, h := range hosts {
-		if !strings.EqualFold(h.Host, r.Hostname) {
-			continue
+func (r *Remote) isUs(host string) bool {
+	return address.EqualDomain(r.Hostname, host) || slices.ContainsFunc(r.Names, func(name string) bool { return address.EqualDomain(name, host) })
+}
+
+// complete adds to a hop what is needed to speak to it.
+func (r *Remote) complete(ctx context.Context, hop smtpout.Hop) (smtpout.Hop, error) {
+	if hop.Socket != "" {
+		return hop, nil
+	}
+	addrs, _, err := r.Resolver.Addrs(ctx, hop.Host)
+	if err != nil {
+		return hop, err
+	}
+	addrs = r.usable(addrs)
+	if len(addrs) == 0 {
+		return hop, status.Perm("send to "+hop.Host, "5.4.4", "host "+hop.Host+" has no address of the wanted kind", errNoHost)
+	}
+	hop.Addrs = addrs
+	if hop.User != "" {
+		hop.Password, err = r.password(hop)
+	}
+	return hop, err
+}
+
+func (r *Remote) usable(addrs []netip.Addr) []netip.Addr {
+	addrs = slices.DeleteFunc(slices.Clone(addrs), func(a netip.Addr) bool {
+		return r.IP == "4" && !a.Is4() || r.IP == "6" && a.Is4()
+	})
+	if len(addrs) <= maxAddrs {
+		return addrs
+	}
+	// Of many, some of each family: one of them may have no way out.
+	v4 := slices.IndexFunc(addrs, netip.Addr.Is4)
+	if v4 >= maxAddrs {
+		addrs = slices.Concat(addrs[:maxAddrs-1], addrs[v4:])
+	}
+	return addrs[:maxAddrs]
+}
+
+func (r *Remote) password(hop smtpout.Hop) (string, error) {
+	if r.Password != nil {
+		if password, ok := r.Password(hop.Host, hop.User); ok {
+			return password, nil
 		}
-		var kept []resolve.MX
-		for _, other := range hosts {
-			if other.Preference < h.Preference {
-				kept = append(kept, other)
+	}
+	return "", status.Temp("log in at "+hop.Host, "4.7.0", "no password for host "+hop.Host, errNoPassword)
+}
+
+var errNoPassword = errors.New("none in the password file")
+
+// envelope is what a host is told of a message.
+func envelope(m Mail, to []spool.Recipient) (smtpout.Mail, error) {
+	mail := smtpout.Mail{
+		From: m.From, Size: m.Size, EightBit: m.Body == "8BITMIME",
+		Ret: m.Ret, EnvID: m.EnvID, Rcpts: make([]smtpout.Rcpt, len(to)),
+	}
+	for i, t := range to {
+		mail.Rcpts[i] = smtpout.Rcpt{Address: t.Address, Orig: t.Orig, Notify: t.Notify}
+	}
+	var err error
+	if m.SMTPUTF8 {
+		mail.UTF8, err = hasUTF8Address(m)
+	}
+	return mail, err
+}
+
+// addressFields are those of RFC 5322 that hold addresses.
+var addressFields = []string{"From", "Sender", "Reply-To", "To", "Cc", "Bcc",
+	"Resent-From", "Resent-Sender", "Resent-To", "Resent-Cc", "Resent-Bcc"}
+
+// hasUTF8Address reports whether the header of a letter for which SMTPUTF8 was
+// declared needs it: many clients declare it always, and few hosts offer it.
+func hasUTF8Address(m Mail) (bool, error) {
+	r, err := m.Open()
+	if err != nil {
+		return false, err
+	}
+	defer r.Close()
+	const limit = 1 << 20
+	header, err := message.ReadHeader(bufio.NewReader(r), limit)
+	if err != nil {
+		return false, err
+	}
+	for _, name := range addressFields {
+		for _, value := range header.Values(name) {
+			if strings.ContainsFunc(value, func(c rune) bool { return c > 0x7f }) {
+				return true, nil
 			}
 		}
-		return kept
 	}
-	return hosts
+	return false, nil
 }

@@ -1,0 +1,218 @@
+package deliver
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/netip"
+	"strings"
+	"testing"
+
+	"postbag/internal/address"
+	"postbag/internal/recipient"
+	"postbag/internal/resolve"
+	"postbag/internal/route"
+	"postbag/internal/smtpout"
+	"postbag/internal/spool"
+	"postbag/internal/status"
+)
+
+var ctx = context.Background()
+
+func addr(s string) address.Address {
+	a, err := address.ParseUnqualified(s)
+	if err != nil {
+		panic(err)
+	}
+	return a
+}
+
+// names is a resolver: MX hosts of a domain, "host preference"; addresses of a
+// host. What it does not know does not exist.
+type names struct {
+	mx    map[string][]resolve.MX
+	addrs map[string]string
+}
+
+func (n names) MX(_ context.Context, domain string) ([]resolve.MX, bool, error) {
+	if hosts, ok := n.mx[domain]; ok {
+		return hosts, false, nil
+	}
+	return nil, false, status.Perm("look up "+domain, "5.1.2", "domain does not exist", errors.New("nxdomain"))
+}
+
+func (n names) Addrs(_ context.Context, host string) (addrs []netip.Addr, _ bool, err error) {
+	if ip, ok := address.IsLiteral(host); ok {
+		return []netip.Addr{ip}, false, nil
+	}
+	for _, a := range strings.Fields(n.addrs[host]) {
+		if a == "servfail" {
+			return nil, false, status.Temp("look up "+host, "4.4.3", "DNS look-up failed", errors.New("servfail"))
+		}
+		addrs = append(addrs, netip.MustParseAddr(a))
+	}
+	if len(addrs) == 0 {
+		err = status.Perm("look up "+host, "5.4.4", "host has no address", errors.New("none"))
+	}
+	return addrs, false, err
+}
+
+// sender notes what it was asked for, and answers by host.
+type sender struct {
+	hops  []smtpout.Hop
+	mail  smtpout.Mail
+	fails map[string]error
+}
+
+func (s *sender) Deliver(_ context.Context, h smtpout.Hop, m smtpout.Mail, _ func() (io.ReadCloser, error)) ([]smtpout.Result, error) {
+	s.hops, s.mail = append(s.hops, h), m
+	if err := s.fails[h.Host]; err != nil {
+		return nil, err
+	}
+	results := make([]smtpout.Result, len(m.Rcpts))
+	for i := range results {
+		results[i] = smtpout.Result{Host: h.Host, Reply: "250 ok"}
+	}
+	return results, nil
+}
+
+func (s *sender) tried() string {
+	var all []string
+	for _, h := range s.hops {
+		all = append(all, h.Host)
+	}
+	return strings.Join(all, " ")
+}
+
+func destination(t *testing.T, to, by string) recipient.Destination {
+	t.Helper()
+	r, err := route.ParseURL(by)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return recipient.Destination{Name: "remote:" + to, Address: addr(to), Route: r}
+}
+
+func mail(text string) Mail {
+	return Mail{ID: "1", From: addr("ann@example.org"), Size: int64(len(text)), Open: func() (io.ReadCloser, error) {
+		return io.NopCloser(strings.NewReader(text)), nil
+	}}
+}
+
+var dns = names{
+	mx: map[string][]resolve.MX{
+		"a.example":    {{Host: "mx1", Preference: 10}, {Host: "mx2", Preference: 20}},
+		"ours.example": {{Host: "mx1", Preference: 10}, {Host: "US.example", Preference: 20}, {Host: "mx2", Preference: 20}},
+		"loop.example": {{Host: "us.example", Preference: 5}, {Host: "mx2", Preference: 20}},
+		"none.example": {{Host: "nowhere"}},
+		"sick.example": {{Host: "nowhere"}, {Host: "sick"}},
+		"many.example": {{Host: "mx1"}, {Host: "mx2"}, {Host: "mx1"}, {Host: "mx2"}, {Host: "mx1"}, {Host: "mx2"}},
+	},
+	addrs: map[string]string{"mx1": "192.0.2.1 2001:db8::1", "mx2": "192.0.2.2", "sick": "servfail", "smart": "192.0.2.9"},
+}
+
+func TestSendTriesTheHostsOfADestination(t *testing.T) {
+	temp := status.Temp("connect", "4.4.1", "refused", nil)
+	perm := status.Perm("greet", "5.3.2", "go away", nil)
+	for name, c := range map[string]struct {
+		to, by string
+		fails  map[string]error
+		tried  string
+		class  status.Class
+		code   string // "" is success
+	}{
+		"the best of them takes it":                   {to: "x@a.example", tried: "mx1"},
+		"one that is dead is followed by the next":    {to: "x@a.example", fails: map[string]error{"mx1": temp}, tried: "mx1 mx2"},
+		"one that refuses us is followed by the next": {to: "x@a.example", fails: map[string]error{"mx1": perm}, tried: "mx1 mx2"},
+		"all refuse us":                               {to: "x@a.example", fails: map[string]error{"mx1": perm, "mx2": perm}, tried: "mx1 mx2", class: status.Permanent, code: "5.3.2"},
+		"one refuses us and one is dead":              {to: "x@a.example", fails: map[string]error{"mx1": perm, "mx2": temp}, tried: "mx1 mx2", code: "4.4.1"},
+		"one is dead and one refuses us":              {to: "x@a.example", fails: map[string]error{"mx1": temp, "mx2": perm}, tried: "mx1 mx2", code: "4.4.1"},
+		"we are a worse host of the domain":           {to: "x@ours.example", fails: map[string]error{"mx1": temp}, tried: "mx1", code: "4.4.1"},
+		"we are the best":                             {to: "x@loop.example", class: status.Permanent, code: "5.4.6"},
+		"the domain does not exist":                   {to: "x@nx.example", class: status.Permanent, code: "5.1.2"},
+		"its host does not exist":                     {to: "x@none.example", class: status.Permanent, code: "5.4.4"},
+		"one does not, and of one we do not know":     {to: "x@sick.example", code: "4.4.3"},
+		"there are many":                              {to: "x@many.example", fails: map[string]error{"mx1": temp, "mx2": temp}, tried: "mx1 mx2 mx1 mx2 mx1", code: "4.4.1"},
+		"an address literal is its own host":          {to: "x@[192.0.2.7]", tried: "[192.0.2.7]"},
+		"a route names the very host":                 {to: "x@loop.example", by: "smtp://smart:2525", tried: "smart"},
+		"and there is no other":                       {to: "x@a.example", by: "smtp://smart", fails: map[string]error{"smart": temp}, tried: "smart", code: "4.4.1"},
+		"without the password of its user we wait":    {to: "x@a.example", by: "smtps://eve@smart", code: "4.7.0"},
+	} {
+		if c.by == "" {
+			c.by = "mx:"
+		}
+		s := &sender{fails: c.fails}
+		r := &Remote{Sender: s, Resolver: dns, Hostname: "us.example"}
+		got := r.Send(ctx, destination(t, c.to, c.by), mail("x\n"), []spool.Recipient{{Address: addr(c.to)}, {Address: addr(c.to)}})
+		if s.tried() != c.tried || len(got) != 2 {
+			t.Errorf("%s: tried %q, want %q", name, s.tried(), c.tried)
+			continue
+		}
+		if err := got[1].Err; (err == nil) != (c.code == "") || err != nil && (status.Code(err) != c.code || status.ClassOf(err) != c.class) {
+			t.Errorf("%s: %v (%s), want %s", name, err, status.Code(err), c.code)
+		}
+	}
+}
+
+func TestRoutes(t *testing.T) {
+	for by, want := range map[string]smtpout.Hop{
+		"mx:":                        {Host: "mx1", Port: 2525},
+		"smtp://smart":               {Host: "smart", Port: 25},
+		"smtp+starttls://ann@smart":  {Host: "smart", Port: 587, TLS: smtpout.StartTLS, User: "ann", Password: "secret"},
+		"smtps://ann@smart:4465":     {Host: "smart", Port: 4465, TLS: smtpout.Implicit, User: "ann", Password: "secret"},
+		"lmtp://smart:2424":          {Host: "smart", Port: 2424, LMTP: true, TLS: smtpout.None},
+		"lmtp:///run/dovecot/lmtp":   {Socket: "/run/dovecot/lmtp", LMTP: true, TLS: smtpout.None},
+		"smtp+starttls://smart:1587": {Host: "smart", Port: 1587, TLS: smtpout.StartTLS},
+	} {
+		s := &sender{}
+		r := &Remote{Sender: s, Resolver: dns, Hostname: "us.example", Port: 2525, IP: "4",
+			Password: func(host, user string) (string, bool) { return "secret", host == "smart" && user == "ann" }}
+		got := r.Send(ctx, destination(t, "x@a.example", by), mail("x\n"), []spool.Recipient{{Address: addr("x@a.example")}})
+		if got[0].Err != nil || len(s.hops) != 1 {
+			t.Errorf("%s: %v", by, got[0].Err)
+			continue
+		}
+		hop := s.hops[0]
+		if want.Socket == "" && (len(hop.Addrs) != 1 || !hop.Addrs[0].Is4()) {
+			t.Errorf("%s: addresses %v", by, hop.Addrs)
+		}
+		hop.Addrs = nil
+		if hop.String() != want.String() || hop.TLS != want.TLS || hop.LMTP != want.LMTP || hop.User != want.User || hop.Password != want.Password {
+			t.Errorf("%s: %+v, want %+v", by, hop, want)
+		}
+	}
+}
+
+func TestTheEnvelopeAsksForNoMoreThanItNeeds(t *testing.T) {
+	for text, want := range map[string]bool{
+		"To: b@example.org\nSubject: ü\n\nx\n": false,
+		"To: ü@example.org\n\nx\n":             true,
+		"Subject: x\n\nTo: ü@example.org\n":    false,
+	} {
+		s := &sender{}
+		r := &Remote{Sender: s, Resolver: dns, Hostname: "us.example"}
+		m := mail(text)
+		m.SMTPUTF8, m.Body, m.Ret, m.EnvID = true, "8BITMIME", "HDRS", "id"
+		r.Send(ctx, destination(t, "x@a.example", "mx:"), m, []spool.Recipient{{Address: addr("x@a.example"), Orig: "rfc822;y@z", Notify: "NEVER"}})
+		if s.mail.UTF8 != want {
+			t.Errorf("%q: SMTPUTF8 %v", text, s.mail.UTF8)
+		}
+		if rcpt := s.mail.Rcpts[0]; !s.mail.EightBit || s.mail.Ret != "HDRS" || s.mail.EnvID != "id" || rcpt.Orig != "rfc822;y@z" || rcpt.Notify != "NEVER" {
+			t.Errorf("%+v", s.mail)
+		}
+	}
+}
+
+func TestKeys(t *testing.T) {
+	r := &Remote{}
+	same := func(a, b recipient.Destination) bool { return r.Key(a) == r.Key(b) }
+	if !same(destination(t, "x@A.example", "mx:"), destination(t, "y@a.example", "mx:")) {
+		t.Error("two of one domain are two destinations")
+	}
+	if same(destination(t, "x@a.example", "mx:"), destination(t, "x@b.example", "mx:")) {
+		t.Error("two domains are one destination")
+	}
+	if !same(destination(t, "x@a.example", "smtp://smart"), destination(t, "x@b.example", "smtp://smart")) {
+		t.Error("one host is two destinations")
+	}
+}

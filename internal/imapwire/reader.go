@@ -399,3 +399,12 @@ func (r *Reader) List(each func() error) error {
 		}
 	}
 }
+
+// Line reads a whole line: a response of SASL.
+func (r *Reader) Line() (string, error) {
+	s, err := r.word(func(c byte) bool { return c != '\r' && c != '\n' })
+	if err != nil {
+		return "", err
+	}
+	return s, r.CRLF()
+}

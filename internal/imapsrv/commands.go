@@ -1,0 +1,204 @@
+package imapsrv
+
+import (
+	"strings"
+
+	"postbag/internal/imapwire"
+)
+
+// always are the commands of every state.
+var always = map[string]handler{
+	"CAPABILITY": (*session).doCapability,
+	"NOOP":       (*session).doNoop,
+	"LOGOUT":     (*session).doLogout,
+	"ID":         (*session).doID,
+}
+
+// before are those before the login.
+var before = map[string]handler{
+	"STARTTLS":     (*session).doStartTLS,
+	"AUTHENTICATE": (*session).doAuthenticate,
+	"LOGIN":        (*session).doLogin,
+}
+
+// after are those behind it.
+var after = map[string]handler{
+	"ENABLE":      (*session).doEnable,
+	"SELECT":      func(s *session) (string, error) { return s.doSelect(false) },
+	"EXAMINE":     func(s *session) (string, error) { return s.doSelect(true) },
+	"CREATE":      (*session).doCreate,
+	"DELETE":      (*session).doDelete,
+	"RENAME":      (*session).doRename,
+	"SUBSCRIBE":   (*session).doSubscribe,
+	"UNSUBSCRIBE": (*session).doUnsubscribe,
+	"LIST":        (*session).doList,
+	"LSUB":        (*session).doLsub,
+	"NAMESPACE":   (*session).doNamespace,
+	"STATUS":      (*session).doStatus,
+	"APPEND":      (*session).doAppend,
+	"IDLE":        (*session).doIdle,
+}
+
+// inside are those of a selected folder. By UID stands for their UID form.
+var inside = map[string]func(s *session, byUID bool) (string, error){
+	"CHECK":   plain((*session).doNoop),
+	"CLOSE":   plain((*session).doClose),
+	"EXPUNGE": (*session).doExpunge,
+	"SEARCH":  (*session).doSearch,
+	"FETCH":   (*session).doFetch,
+	"STORE":   (*session).doStore,
+	"COPY":    func(s *session, byUID bool) (string, error) { return s.doCopy(byUID, false) },
+	"MOVE":    func(s *session, byUID bool) (string, error) { return s.doCopy(byUID, true) },
+}
+
+func plain(h handler) func(*session, bool) (string, error) {
+	return func(s *session, _ bool) (string, error) { return h(s) }
+}
+
+// uidForms are the commands that UID can stand before.
+const uidForms = " EXPUNGE SEARCH FETCH STORE COPY MOVE "
+
+// lookup finds a command that is allowed now.
+func (s *session) lookup(name string) handler {
+	if h := always[name]; h != nil {
+		return h
+	}
+	if s.tree == nil {
+		return before[name]
+	}
+	if h := after[name]; h != nil {
+		return h
+	}
+	if s.sel == nil {
+		return nil
+	}
+	switch name {
+	case "UNSELECT":
+		return (*session).doUnselect
+	case "UID":
+		return (*session).doUID
+	}
+	if h := inside[name]; h != nil {
+		return func(s *session) (string, error) { return h(s, false) }
+	}
+	return nil
+}
+
+// doUID carries out the UID form of a command.
+func (s *session) doUID() (string, error) {
+	if err := s.sp(); err != nil {
+		return "", err
+	}
+	name, err := s.in.Atom()
+	if err != nil {
+		return "", err
+	}
+	name = strings.ToUpper(name)
+	if !strings.Contains(uidForms, " "+name+" ") {
+		return "", bad("no such UID command")
+	}
+	ok, err := inside[name](s, true)
+	if err == nil && !noExpunge[name] {
+		s.update(true)
+	}
+	return ok, err
+}
+
+// capabilities are those that can be used now.
+func (s *session) capabilities() string {
+	words := []string{"IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE"}
+	if s.tree == nil {
+		return strings.Join(append(words, s.loginCapabilities()...), " ")
+	}
+	return strings.Join(append(words, "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS",
+		"SPECIAL-USE", "ESEARCH", "SEARCHRES", "STATUS=SIZE", "BINARY"), " ")
+}
+
+func (s *session) doCapability() (string, error) {
+	if err := s.crlf(); err != nil {
+		return "", err
+	}
+	s.line("* CAPABILITY " + s.capabilities())
+	return "done", nil
+}
+
+func (s *session) doNoop() (string, error) {
+	if err := s.crlf(); err != nil {
+		return "", err
+	}
+	if s.sel != nil {
+		if err := s.sel.folder.Sync(s.ctx); err != nil {
+			return "", err
+		}
+	}
+	return "done", nil
+}
+
+func (s *session) doLogout() (string, error) {
+	if err := s.crlf(); err != nil {
+		return "", err
+	}
+	if s.sel != nil {
+		if err := s.sel.folder.PayDebts(s.ctx); err != nil {
+			s.report(Event{Kind: Failed, Login: s.login, Err: err}) // whoever locks next pays
+		}
+		s.unselect()
+	}
+	s.line("* BYE logging out")
+	s.quit, s.clean = true, true
+	return "done", nil
+}
+
+// doID tells who we are (RFC 2971); what the client says is read over.
+func (s *session) doID() (string, error) {
+	err := s.sp()
+	if err != nil {
+		return "", err
+	}
+	if c, perr := s.in.Peek(); perr == nil && c == '(' {
+		err = s.in.List(func() error { _, err := s.nstring(); return err })
+	} else {
+		_, err = s.nstring()
+	}
+	if err == nil {
+		err = s.crlf()
+	}
+	if err != nil {
+		return "", err
+	}
+	b := imapwire.AppendString([]byte(`* ID ("name" "postbag" "version" `), s.Version, false)
+	s.line(string(b) + ")")
+	return "done", nil
+}
+
+// nstring reads a string or NIL.
+func (s *session) nstring() (string, error) {
+	text, err := s.in.Astring()
+	if strings.EqualFold(text, "NIL") {
+		text = ""
+	}
+	return text, err
+}
+
+// doEnable turns extensions on (RFC 5161).
+func (s *session) doEnable() (string, error) {
+	var on []string
+	for !s.in.AtEnd() {
+		if err := s.sp(); err != nil {
+			return "", err
+		}
+		name, err := s.in.Atom()
+		if err != nil {
+			return "", err
+		}
+		if strings.EqualFold(name, "IMAP4rev2") {
+			s.rev2, s.utf8 = true, true
+			on = append(on, " IMAP4rev2")
+		}
+	}
+	if err := s.crlf(); err != nil {
+		return "", err
+	}
+	s.line("* ENABLED" + strings.Join(on, ""))
+	return "done", nil
+}

@@ -1,0 +1,302 @@
+package imapsrv
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"postbag/internal/imapwire"
+	"postbag/internal/mailbox"
+)
+
+// An item is one thing that FETCH was asked for.
+type item struct {
+	name    string // FLAGS, UID, ENVELOPE ...; BODY[ and BINARY[ for sections
+	section section
+	peek    bool
+}
+
+// macros are short names of lists (RFC 9051 section 6.4.5).
+var macros = map[string][]string{
+	"ALL":  {"FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE"},
+	"FAST": {"FLAGS", "INTERNALDATE", "RFC822.SIZE"},
+	"FULL": {"FLAGS", "INTERNALDATE", "RFC822.SIZE", "ENVELOPE", "BODY"},
+}
+
+// doFetch is FETCH.
+func (s *session) doFetch(byUID bool) (string, error) {
+	positions, err := s.spSet(byUID)
+	if err == nil {
+		err = s.sp()
+	}
+	if err != nil {
+		return "", err
+	}
+	items, err := s.fetchItems()
+	if err == nil {
+		err = s.crlf()
+	}
+	if err != nil {
+		return "", err
+	}
+	if byUID {
+		items = withUID(items)
+	}
+	if err := s.markSeen(positions, items); err != nil {
+		return "", err
+	}
+	missing := false
+	for _, i := range positions {
+		err := s.fetchOne(i, items)
+		switch {
+		case errors.Is(err, mailbox.ErrExpunged):
+			missing = true
+		case err != nil:
+			return "", err
+		}
+	}
+	if missing {
+		return "", no("[EXPUNGEISSUED] some of the messages are gone")
+	}
+	return "done", nil
+}
+
+func withUID(items []item) []item {
+	for _, it := range items {
+		if it.name == "UID" {
+			return items
+		}
+	}
+	return append([]item{{name: "UID"}}, items...)
+}
+
+// fetchItems reads a macro, an item, or a list of them.
+func (s *session) fetchItems() ([]item, error) {
+	var items []item
+	one := func() error {
+		it, err := s.fetchItem()
+		items = append(items, it)
+		return err
+	}
+	if c, err := s.in.Peek(); err == nil && c == '(' {
+		err := s.in.List(one)
+		return items, err
+	}
+	if err := one(); err != nil {
+		return nil, err
+	}
+	if names, ok := macros[items[0].name]; ok {
+		items = nil
+		for _, n := range names {
+			items = append(items, item{name: n})
+		}
+	}
+	return items, nil
+}
+
+// plainItems are those without a section.
+const plainItems = " FLAGS UID ENVELOPE BODYSTRUCTURE BODY INTERNALDATE RFC822.SIZE RFC822 RFC822.HEADER RFC822.TEXT "
+
+// fetchItem reads one item.
+func (s *session) fetchItem() (item, error) {
+	word, err := s.itemName()
+	if err != nil {
+		return item{}, err
+	}
+	it := item{name: word}
+	if base, ok := strings.CutSuffix(word, ".PEEK"); ok {
+		it.name, it.peek = base, true
+	}
+	sectioned := it.name == "BODY" || it.name == "BINARY" || it.name == "BINARY.SIZE"
+	if sectioned && s.in.Accept('[') {
+		it.name += "["
+		it.peek = it.peek || it.name == "BINARY.SIZE["
+		it.section, err = s.readSection(it.name != "BODY[")
+		return it, err
+	}
+	if it.peek || !strings.Contains(plainItems, " "+it.name+" ") && macros[it.name] == nil {
+		return item{}, bad("FETCH has no item " + word)
+	}
+	return rfc822(it), nil
+}
+
+// itemName reads letters, digits and dots.
+func (s *session) itemName() (string, error) {
+	var b strings.Builder
+	for {
+		c, err := s.in.Peek()
+		if err != nil {
+			return "", err
+		}
+		if c != '.' && (c < '0' || c > '9') && (c|0x20 < 'a' || c|0x20 > 'z') {
+			return strings.ToUpper(b.String()), nil
+		}
+		s.in.Accept(c)
+		b.WriteByte(c)
+		if b.Len() > 40 {
+			return "", bad("name of an item is too long")
+		}
+	}
+}
+
+// rfc822 are old names of sections, which keep their names in the response.
+func rfc822(it item) item {
+	switch it.name {
+	case "RFC822":
+		it.section = section{size: -1}
+	case "RFC822.HEADER":
+		it.section, it.peek = section{text: "HEADER", size: -1}, true
+	case "RFC822.TEXT":
+		it.section = section{text: "TEXT", size: -1}
+	}
+	return it
+}
+
+// isText tells whether an item gives parts of the letter's text.
+func (it item) isText() bool {
+	switch it.name {
+	case "BODY[", "BINARY[", "RFC822", "RFC822.HEADER", "RFC822.TEXT":
+		return true
+	}
+	return false
+}
+
+// markSeen sets \Seen on letters whose text is fetched.
+func (s *session) markSeen(positions []int, items []item) error {
+	marks := false
+	for _, it := range items {
+		marks = marks || it.isText() && !it.peek
+	}
+	if !marks || s.sel.readOnly {
+		return nil
+	}
+	var uids []uint32
+	for _, i := range positions {
+		if l := s.sel.view.At(i); l.Flags&mailbox.Seen == 0 {
+			uids = append(uids, l.UID)
+		}
+	}
+	if len(uids) == 0 {
+		return nil
+	}
+	_, err := s.sel.folder.Store(s.ctx, uids, mailbox.FlagChange{Set: mailbox.Seen}, 0)
+	return err
+}
+
+// A fetching is the response for one letter.
+type fetching struct {
+	*session
+	pos    int
+	letter *mailbox.Letter // as this session's version has it
+	source *source         // the text; opened when it is needed
+	b      []byte
+	first  bool
+}
+
+// fetchOne writes the response for one letter.
+func (s *session) fetchOne(pos int, items []item) error {
+	f := &fetching{session: s, pos: pos, letter: s.sel.view.At(pos), first: true}
+	f.source = &source{folder: s.sel.folder, letter: f.letter, ctx: s.ctx}
+	defer f.source.close()
+	f.b = fmt.Appendf(f.b, "* %d FETCH (", pos+1)
+	for _, it := range items {
+		if err := f.add(it); err != nil {
+			return err
+		}
+	}
+	// Flags that changed since this version, as \Seen just did, are told too.
+	if now := s.current(f.letter); now.ModSeq != f.letter.ModSeq && !asksFlags(items) && s.sel.told[now.UID] != now.ModSeq && asksText(items) {
+		f.name("FLAGS")
+		f.b = s.appendFlags(f.b, now)
+		s.sel.told[now.UID] = now.ModSeq
+	}
+	f.b = append(f.b, ")\r\n"...)
+	return f.flush()
+}
+
+func asksFlags(items []item) bool {
+	for _, it := range items {
+		if it.name == "FLAGS" {
+			return true
+		}
+	}
+	return false
+}
+
+func asksText(items []item) bool {
+	for _, it := range items {
+		if it.isText() && !it.peek {
+			return true
+		}
+	}
+	return false
+}
+
+// name begins an item of the response.
+func (f *fetching) name(text string) {
+	if !f.first {
+		f.b = append(f.b, ' ')
+	}
+	f.first = false
+	f.b = append(append(f.b, text...), ' ')
+}
+
+func (f *fetching) flush() error {
+	_, err := f.c.Write(f.b)
+	f.b = f.b[:0]
+	if err != nil {
+		return &connError{err}
+	}
+	return nil
+}
+
+// add writes one item. What cannot be had is an error before anything of it is
+// written.
+func (f *fetching) add(it item) error {
+	switch it.name {
+	case "UID":
+		f.name("UID")
+		f.b = strconv.AppendUint(f.b, uint64(f.letter.UID), 10)
+	case "FLAGS":
+		now := f.current(f.letter)
+		f.sel.told[now.UID] = now.ModSeq
+		f.name("FLAGS")
+		f.b = f.appendFlags(f.b, now)
+	case "INTERNALDATE":
+		t, err := f.sel.folder.Internal(f.ctx, f.letter)
+		if err != nil {
+			return err
+		}
+		f.name("INTERNALDATE")
+		f.b = imapwire.AppendTime(f.b, t)
+	case "RFC822.SIZE":
+		size, err := f.sel.folder.Size(f.ctx, f.letter)
+		if err != nil {
+			return err
+		}
+		f.name("RFC822.SIZE")
+		f.b = strconv.AppendInt(f.b, size, 10)
+	case "ENVELOPE", "BODY", "BODYSTRUCTURE":
+		return f.addStructure(it.name)
+	default:
+		return f.addSection(it)
+	}
+	return nil
+}
+
+func (f *fetching) addStructure(name string) error {
+	part, err := f.source.structure()
+	if err != nil {
+		return err
+	}
+	f.name(name)
+	e := encoder{b: f.b, utf8: f.utf8}
+	if name == "ENVELOPE" {
+		e.envelope(part.Envelope())
+	} else {
+		e.body(part, name == "BODYSTRUCTURE")
+	}
+	f.b = e.b
+	return nil
+}

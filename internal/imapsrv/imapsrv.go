@@ -1,0 +1,113 @@
+// Package imapsrv holds one session of an IMAP server: IMAP4rev1 (RFC 3501) and
+// IMAP4rev2 (RFC 9051).
+//
+// # What it promises
+//
+// An OK to APPEND, COPY, MOVE, STORE and EXPUNGE, and every UID and flag that is
+// told, survives a crash: package mailbox sees to it. A session believes one
+// version of its folder (a mailbox.View) and steps to the next only where EXPUNGE
+// may be sent, so that sequence numbers mean what the client thinks they do.
+// Octets of a literal are never read as commands.
+//
+// # Why there is an engine here
+//
+// The server of github.com/emersion/go-imap/v2 carries out the literal of a
+// refused command as new commands, and cannot be extended.
+package imapsrv
+
+import (
+	"context"
+	"crypto/tls"
+	"net/netip"
+	"time"
+
+	"postbag/internal/account"
+	"postbag/internal/auth"
+)
+
+// Conn is the connection of a session, usually a *netserve.Conn. Writes may wait
+// until the next Read, Flush or WaitInput.
+type Conn interface {
+	Read([]byte) (int, error)
+	Write([]byte) (int, error)
+	Flush() error
+	Proto() string
+	Peer() netip.AddrPort      // zero when unknown
+	TLS() *tls.ConnectionState // nil without TLS
+	StartTLS(ctx context.Context) error
+	PlaintextOK(policy string) bool // passwords may be sent in the clear
+	SetIdleTimeout(time.Duration)
+	Busy(bool)                 // a busy session is given time when draining
+	Draining() <-chan struct{} // closed when the server stops
+	// WaitInput waits until the client has sent something (true) or wake has
+	// something (false).
+	WaitInput(wake <-chan struct{}) (bool, error)
+}
+
+// A Server holds what all sessions share. Its fields must not change while a
+// session runs. Accounts and Open are needed.
+type Server struct {
+	Accounts auth.Directory
+	Throttle *auth.Throttle // nil: failed logins are only counted per session
+
+	// Open opens the folders of an account; the session closes the tree.
+	Open func(ctx context.Context, a auth.Account) (*account.Tree, error)
+
+	Plaintext   string        // policy for Conn.PlaintextOK
+	StartTLS    bool          // a certificate is there
+	Preauth     *auth.Account // the session is already logged in
+	MaxSize     int64         // octets of a letter in APPEND; 0 means 50 MiB
+	IdleTimeout time.Duration // 0 means 30 minutes (RFC 9051 section 5.4)
+	Version     string        // for ID
+	Report      func(Event)   // told what happens; nil: nobody
+}
+
+// An Event is something in a session that is worth a line in the log.
+type Event struct {
+	Kind   EventKind
+	Peer   netip.AddrPort
+	Login  string
+	Method string
+	TLS    bool
+	Clean  bool // the session ended with LOGOUT
+	Err    error
+}
+
+// EventKind says what an Event tells.
+type EventKind string
+
+// What can happen.
+const (
+	Login       EventKind = "login"
+	LoginFailed EventKind = "login-failed"
+	Logout      EventKind = "logout"
+	Failed      EventKind = "failed" // an error of this host, which the client is told nothing of
+)
+
+const (
+	defaultIdle    = 30 * time.Minute
+	loginTimeout   = time.Minute // before the login
+	defaultMaxSize = 50 << 20
+	// maxErrors bounds wrong commands in a row.
+	maxErrors = 20
+	// maxLoginFailures is how many failed logins a connection has.
+	maxLoginFailures = 5
+)
+
+// Serve runs one session on c, to its end. It does not close c. It returns the
+// error that ended the session, if there is one to report.
+func (s *Server) Serve(ctx context.Context, c Conn) error {
+	sess := newSession(ctx, s, c)
+	defer sess.end()
+	c.SetIdleTimeout(loginTimeout)
+	if s.Preauth != nil {
+		if !sess.enter(*s.Preauth, "preauth") {
+			sess.line("* BYE mailbox is not available")
+			return nil
+		}
+		sess.line("* PREAUTH [CAPABILITY " + sess.capabilities() + "] logged in as " + s.Preauth.Name)
+	} else {
+		sess.line("* OK [CAPABILITY " + sess.capabilities() + "] postbag ready")
+	}
+	return sess.run()
+}

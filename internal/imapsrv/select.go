@@ -1,0 +1,327 @@
+package imapsrv
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"postbag/internal/imapwire"
+	"postbag/internal/mailbox"
+)
+
+// A selected folder, as this session believes it to be.
+type selected struct {
+	folder   *mailbox.Folder
+	view     *mailbox.View
+	readOnly bool
+	recent   uint32            // letters with a greater UID are recent
+	saved    []uint32          // result of SEARCH that `$` stands for: UIDs
+	told     map[uint32]uint64 // UID to modseq whose flags were told, or need not be
+	changes  chan struct{}     // new versions
+	cancel   func()
+}
+
+// mailboxName reads the name of a folder.
+func (s *session) mailboxName() (string, error) {
+	name, err := s.in.Astring()
+	if err != nil {
+		return "", err
+	}
+	return s.decodeName(name), nil
+}
+
+// spName reads a space and a name.
+func (s *session) spName() (string, error) {
+	if err := s.sp(); err != nil {
+		return "", err
+	}
+	return s.mailboxName()
+}
+
+func (s *session) unselect() {
+	if s.sel == nil {
+		return
+	}
+	s.sel.cancel()
+	s.sel.folder.Close()
+	s.sel = nil
+}
+
+// doSelect is SELECT and EXAMINE.
+func (s *session) doSelect(readOnly bool) (string, error) {
+	name, err := s.spName()
+	if err == nil {
+		err = s.crlf()
+	}
+	if err != nil {
+		return "", err
+	}
+	if s.sel != nil {
+		s.unselect()
+		s.line("* OK [CLOSED] previous mailbox is closed")
+	}
+	folder, err := s.tree.Open(s.ctx, name)
+	if err != nil {
+		return "", err
+	}
+	if err := folder.Sync(s.ctx); err != nil {
+		folder.Close()
+		return "", err
+	}
+	sel := &selected{folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, changes: make(chan struct{}, 1)}
+	sel.recent = sel.view.RecentAbove()
+	sel.cancel = folder.Subscribe(sel.changes)
+	s.sel = sel
+	s.describe(name)
+	if readOnly {
+		return "[READ-ONLY] done", nil
+	}
+	s.settleLater()
+	return "[READ-WRITE] done", nil
+}
+
+// settleLater moves new letters to cur/, which is not what the client waits for.
+// The move shows up as a change of names only.
+func (s *session) settleLater() {
+	if err := s.sel.folder.Settle(s.ctx); err != nil {
+		s.report(Event{Kind: Failed, Login: s.login, Err: err})
+	}
+}
+
+// describe writes what SELECT says of a folder.
+func (s *session) describe(name string) {
+	v := s.sel.view
+	flags := systemFlags
+	for _, k := range v.Keywords() {
+		flags += " " + k
+	}
+	s.line("* FLAGS (" + flags + ")")
+	if s.sel.readOnly {
+		s.line("* OK [PERMANENTFLAGS ()] read-only")
+	} else {
+		s.line("* OK [PERMANENTFLAGS (" + flags + ` \*)] kept`)
+	}
+	s.line(fmt.Sprintf("* %d EXISTS", v.Len()))
+	if !s.rev2 {
+		s.line(fmt.Sprintf("* %d RECENT", s.sel.recentCount(v)))
+		if i, ok := v.FirstUnseen(); ok {
+			s.line(fmt.Sprintf("* OK [UNSEEN %d] first unseen", i+1))
+		}
+	} else {
+		s.line("* LIST () " + s.quotedSeparator() + " " + s.encodeName(s.tree.Canonical(name)))
+	}
+	s.line(fmt.Sprintf("* OK [UIDVALIDITY %d] valid", v.UIDValidity()))
+	s.line(fmt.Sprintf("* OK [UIDNEXT %d] next", v.UIDNext()))
+}
+
+const systemFlags = `\Answered \Flagged \Deleted \Seen \Draft $Forwarded`
+
+// recentCount is the number of letters that no session has been shown before.
+func (sel *selected) recentCount(v *mailbox.View) int {
+	i, _ := v.Index(sel.recent + 1)
+	return v.Len() - i
+}
+
+func (s *session) doUnselect() (string, error) {
+	if err := s.crlf(); err != nil {
+		return "", err
+	}
+	s.unselect()
+	return "done", nil
+}
+
+// doClose expunges without telling, and leaves the folder.
+func (s *session) doClose() (string, error) {
+	if err := s.crlf(); err != nil {
+		return "", err
+	}
+	defer s.unselect()
+	if !s.sel.readOnly {
+		if _, err := s.sel.folder.Expunge(s.ctx, nil); err != nil {
+			return "", err
+		}
+	}
+	return "done", nil
+}
+
+// update steps to the newest version and tells how it differs. Where EXPUNGE may
+// not be sent, it steps only if nothing was expunged.
+func (s *session) update(mayExpunge bool) {
+	sel := s.sel
+	if sel == nil {
+		return
+	}
+	cur := sel.folder.View()
+	if cur == sel.view {
+		return
+	}
+	d := mailbox.Diff(sel.view, cur)
+	if len(d.Expunged) > 0 && !mayExpunge {
+		return
+	}
+	for _, i := range d.Expunged {
+		s.line(fmt.Sprintf("* %d EXPUNGE", i+1))
+	}
+	old := sel.view
+	sel.view = cur
+	if d.Added > 0 {
+		s.line(fmt.Sprintf("* %d EXISTS", cur.Len()))
+		if !s.rev2 {
+			s.line(fmt.Sprintf("* %d RECENT", sel.recentCount(cur)))
+		}
+		if !sel.readOnly {
+			s.settleLater()
+		}
+	}
+	s.tellKeywords(old, cur)
+	for _, uid := range d.Changed {
+		s.tellFlags(uid)
+	}
+	clear(sel.told)
+}
+
+// tellKeywords writes FLAGS when there is a keyword that was not there before:
+// some clients ignore flags that they were not told of.
+func (s *session) tellKeywords(old, cur *mailbox.View) {
+	known := old.Keywords()
+	for _, k := range cur.Keywords() {
+		if at := sort.SearchStrings(known, k); at == len(known) || known[at] != k {
+			s.line("* FLAGS (" + systemFlags + " " + strings.Join(cur.Keywords(), " ") + ")")
+			return
+		}
+	}
+}
+
+// tellFlags writes the flags of a letter that has changed, once.
+func (s *session) tellFlags(uid uint32) {
+	i, ok := s.sel.view.Index(uid)
+	if !ok {
+		return
+	}
+	l := s.sel.view.At(i)
+	if s.sel.told[uid] == l.ModSeq {
+		return
+	}
+	b := fmt.Appendf(nil, "* %d FETCH (UID %d FLAGS ", i+1, uid)
+	s.line(string(s.appendFlags(b, l)) + ")")
+}
+
+// flagNames are system flags with their names in IMAP.
+var flagNames = []struct {
+	flag mailbox.Flags
+	name string
+}{
+	{mailbox.Answered, `\Answered`}, {mailbox.Flagged, `\Flagged`}, {mailbox.Deleted, `\Deleted`},
+	{mailbox.Seen, `\Seen`}, {mailbox.Draft, `\Draft`}, {mailbox.Passed, "$Forwarded"},
+}
+
+// appendFlags writes the list of a letter's flags.
+func (s *session) appendFlags(b []byte, l *mailbox.Letter) []byte {
+	b = append(b, '(')
+	start := len(b)
+	add := func(name string) {
+		if len(b) > start {
+			b = append(b, ' ')
+		}
+		b = append(b, name...)
+	}
+	for _, f := range flagNames {
+		if l.Flags&f.flag != 0 {
+			add(f.name)
+		}
+	}
+	for _, k := range l.Keywords {
+		add(k)
+	}
+	if !s.rev2 && l.UID > s.sel.recent {
+		add(`\Recent`)
+	}
+	return append(b, ')')
+}
+
+// parseFlags sorts flags into system flags and keywords. Unknown system flags
+// are an error, \Recent and \* cannot be set.
+func parseFlags(names []string) (flags mailbox.Flags, keywords []string, err error) {
+next:
+	for _, name := range names {
+		for _, f := range flagNames {
+			if strings.EqualFold(f.name, name) {
+				flags |= f.flag
+				continue next
+			}
+		}
+		if strings.HasPrefix(name, `\`) {
+			return 0, nil, bad("flag " + name + " is not known, or cannot be set")
+		}
+		if len(name) > maxKeyword {
+			return 0, nil, no("[LIMIT] keyword is too long")
+		}
+		keywords = append(keywords, name)
+	}
+	return flags, keywords, nil
+}
+
+// maxKeyword bounds the length of a keyword.
+const maxKeyword = 100
+
+// numbers gives the letters of the session's version that a set means, by
+// position. A sequence number that is not there is an error (RFC 9051 section 9).
+func (s *session) letters(set imapwire.Set, byUID bool) ([]int, error) {
+	v := s.sel.view
+	if set.Result {
+		var all []int
+		for _, uid := range s.sel.saved {
+			if i, ok := v.Index(uid); ok {
+				all = append(all, i)
+			}
+		}
+		return all, nil
+	}
+	if byUID {
+		return uidLetters(set, v), nil
+	}
+	var all []int
+	for _, r := range set.Resolve(uint32(v.Len())) {
+		if r.First == 0 || int(r.Last) > v.Len() {
+			return nil, bad("no such sequence number")
+		}
+		for n := r.First; n <= r.Last; n++ {
+			all = append(all, int(n)-1)
+		}
+	}
+	return all, nil
+}
+
+func uidLetters(set imapwire.Set, v *mailbox.View) (all []int) {
+	if v.Len() == 0 {
+		return nil
+	}
+	for _, r := range set.Resolve(v.At(v.Len() - 1).UID) {
+		i, _ := v.Index(r.First)
+		for ; i < v.Len() && v.At(i).UID <= r.Last; i++ {
+			all = append(all, i)
+		}
+	}
+	return all
+}
+
+// uids gives the UIDs of letters at positions.
+func (s *session) uids(positions []int) []uint32 {
+	all := make([]uint32, len(positions))
+	for k, i := range positions {
+		all[k] = s.sel.view.At(i).UID
+	}
+	return all
+}
+
+// spSet reads a space and a set, and gives its letters.
+func (s *session) spSet(byUID bool) ([]int, error) {
+	if err := s.sp(); err != nil {
+		return nil, err
+	}
+	set, err := s.in.Set()
+	if err != nil {
+		return nil, err
+	}
+	return s.letters(set, byUID)
+}

@@ -1,0 +1,180 @@
+package imapsrv
+
+import (
+	"strconv"
+	"strings"
+
+	"postbag/internal/imapwire"
+	"postbag/internal/mime"
+)
+
+// An encoder writes ENVELOPE and BODYSTRUCTURE (RFC 9051 section 7.5.2).
+type encoder struct {
+	b    []byte
+	utf8 bool
+}
+
+func (e *encoder) raw(s string)      { e.b = append(e.b, s...) }
+func (e *encoder) str(s string)      { e.b = imapwire.AppendString(e.b, s, e.utf8) }
+func (e *encoder) nstring(s *string) { e.b = imapwire.AppendNString(e.b, s, e.utf8) }
+func (e *encoder) number(n int64)    { e.b = strconv.AppendInt(e.b, n, 10) }
+
+// orNil writes NIL for what is missing.
+func (e *encoder) orNil(s string) {
+	if s == "" {
+		e.raw("NIL")
+		return
+	}
+	e.str(s)
+}
+
+func (e *encoder) envelope(v *mime.Envelope) {
+	e.raw("(")
+	e.nstring(v.Date)
+	e.raw(" ")
+	e.nstring(v.Subject)
+	for _, list := range [][]mime.Address{v.From, v.Sender, v.ReplyTo, v.To, v.Cc, v.Bcc} {
+		e.raw(" ")
+		e.addresses(list)
+	}
+	e.raw(" ")
+	e.nstring(v.InReplyTo)
+	e.raw(" ")
+	e.nstring(v.MessageID)
+	e.raw(")")
+}
+
+func (e *encoder) addresses(list []mime.Address) {
+	if len(list) == 0 {
+		e.raw("NIL")
+		return
+	}
+	e.raw("(")
+	for _, a := range list {
+		e.address(a)
+	}
+	e.raw(")")
+}
+
+// address writes one member; the marks of groups have no host (RFC 9051 section
+// 7.5.2).
+func (e *encoder) address(a mime.Address) {
+	switch a.Kind {
+	case mime.GroupStart:
+		e.raw("(NIL NIL ")
+		e.str(a.Name)
+		e.raw(" NIL)")
+	case mime.GroupEnd:
+		e.raw("(NIL NIL NIL NIL)")
+	default:
+		e.raw("(")
+		e.orNil(a.Name)
+		e.raw(" ")
+		e.orNil(a.Route)
+		e.raw(" ")
+		e.str(a.Mailbox)
+		e.raw(" ")
+		e.str(a.Host) // NIL would be the mark of a group
+		e.raw(")")
+	}
+}
+
+// body writes the structure of a part; extended is BODYSTRUCTURE.
+func (e *encoder) body(p *mime.Part, extended bool) {
+	e.raw("(")
+	if len(p.Children) > 0 {
+		for _, c := range p.Children {
+			e.body(c, extended)
+		}
+		e.raw(" ")
+		e.str(strings.ToUpper(p.Subtype))
+		if extended {
+			e.raw(" ")
+			e.params(p.Params)
+			e.extensions(p)
+		}
+	} else {
+		e.single(p, extended)
+	}
+	e.raw(")")
+}
+
+func (e *encoder) single(p *mime.Part, extended bool) {
+	e.str(strings.ToUpper(p.Type))
+	e.raw(" ")
+	e.str(strings.ToUpper(p.Subtype))
+	e.raw(" ")
+	e.params(p.Params)
+	e.raw(" ")
+	e.orNil(p.ID)
+	e.raw(" ")
+	e.orNil(p.Description)
+	e.raw(" ")
+	e.str(p.Encoding)
+	e.raw(" ")
+	e.number(p.BodySize)
+	if p.Message != nil {
+		e.raw(" ")
+		e.envelope(p.Message.Envelope())
+		e.raw(" ")
+		e.body(p.Message, extended)
+	}
+	if p.Message != nil || strings.EqualFold(p.Type, "text") {
+		e.raw(" ")
+		e.number(p.Lines)
+	}
+	if extended {
+		e.raw(" ")
+		e.orNil(p.MD5)
+		e.extensions(p)
+	}
+}
+
+// extensions are what all parts have at the end: disposition, language, location.
+func (e *encoder) extensions(p *mime.Part) {
+	e.raw(" ")
+	if p.Disposition == "" {
+		e.raw("NIL")
+	} else {
+		e.raw("(")
+		e.str(p.Disposition)
+		e.raw(" ")
+		e.params(p.DispositionParams)
+		e.raw(")")
+	}
+	e.raw(" ")
+	switch len(p.Language) {
+	case 0:
+		e.raw("NIL")
+	case 1:
+		e.str(p.Language[0])
+	default:
+		e.raw("(")
+		for i, l := range p.Language {
+			if i > 0 {
+				e.raw(" ")
+			}
+			e.str(l)
+		}
+		e.raw(")")
+	}
+	e.raw(" ")
+	e.orNil(p.Location)
+}
+
+func (e *encoder) params(list []mime.Param) {
+	if len(list) == 0 {
+		e.raw("NIL")
+		return
+	}
+	e.raw("(")
+	for i, p := range list {
+		if i > 0 {
+			e.raw(" ")
+		}
+		e.str(strings.ToUpper(p.Name))
+		e.raw(" ")
+		e.str(p.Value)
+	}
+	e.raw(")")
+}

@@ -32,11 +32,11 @@ const maxHeader = 16 << 20
 func deliver(ctx context.Context, v *config.Values, r *request) error {
 	ctx, stop := signal.NotifyContext(ctx, heeded()...)
 	defer stop()
-	s, err := openSpool(v)
+	u, err := r.begin(ctx, v)
 	if err != nil {
 		return err
 	}
-	u, err := r.begin(ctx, v)
+	s, err := openSpool(v)
 	if err != nil {
 		return err
 	}

@@ -82,14 +82,14 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 	for next := range hops {
 		hop, err := r.complete(ctx, next)
 		if err != nil {
-			failed.add(next.Host, err)
+			failed.add(err)
 			continue
 		}
 		results, err := r.Sender.Deliver(ctx, hop, mail, m.Open)
 		if err == nil {
 			return outcomes(results)
 		}
-		failed.add(hop.String(), err)
+		failed.add(err)
 		if ctx.Err() != nil {
 			break
 		}
@@ -110,20 +110,19 @@ func outcomes(results []smtpout.Result) []Outcome {
 // failures are those of the hosts that were tried. Only if each of them refuses
 // for good the destination does (RFC 5321 section 5.1): one that may come back
 // may take the letter.
-type failures struct{ worst Outcome }
+type failures struct{ worst error }
 
-func (f *failures) add(host string, err error) {
-	o := Outcome{Host: host, Err: err}
-	if f.worst.Err == nil || status.ClassOf(err) == status.Temporary || status.ClassOf(f.worst.Err) == status.Permanent {
-		f.worst = o
+func (f *failures) add(err error) {
+	if f.worst == nil || status.ClassOf(err) == status.Temporary || status.ClassOf(f.worst) == status.Permanent {
+		f.worst = err
 	}
 }
 
 func (f *failures) outcome(d recipient.Destination) Outcome {
-	if f.worst.Err == nil {
-		f.worst.Err = status.Temp("send to "+d.Address.Domain, "4.4.1", "no host to send to", errNoHost)
+	if f.worst == nil {
+		f.worst = status.Temp("send to "+d.Address.Domain, "4.4.1", "no host to send to", errNoHost)
 	}
-	return f.worst
+	return Outcome{Err: f.worst}
 }
 
 var errNoHost = errors.New("no host")
@@ -153,7 +152,7 @@ func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield 
 // hopOf is the host of a route that names one: there is no look-up of MX then.
 func hopOf(t route.Route) smtpout.Hop {
 	hop := smtpout.Hop{Host: t.Host, Port: t.Port, LMTP: t.Kind == route.LMTP, User: t.User}
-	if hop.LMTP {
+	if hop.LMTP && t.Path != "" {
 		hop.Socket, hop.TLS = t.Path, smtpout.None
 	}
 	switch t.TLS {

@@ -160,7 +160,7 @@ func TestRoutes(t *testing.T) {
 		"smtp://smart":               {Host: "smart", Port: 25},
 		"smtp+starttls://ann@smart":  {Host: "smart", Port: 587, TLS: smtpout.StartTLS, User: "ann", Password: "secret"},
 		"smtps://ann@smart:4465":     {Host: "smart", Port: 4465, TLS: smtpout.Implicit, User: "ann", Password: "secret"},
-		"lmtp://smart:2424":          {Host: "smart", Port: 2424, LMTP: true, TLS: smtpout.None},
+		"lmtp://smart:2424":          {Host: "smart", Port: 2424, LMTP: true},
 		"lmtp:///run/dovecot/lmtp":   {Socket: "/run/dovecot/lmtp", LMTP: true, TLS: smtpout.None},
 		"smtp+starttls://smart:1587": {Host: "smart", Port: 1587, TLS: smtpout.StartTLS},
 	} {

@@ -3,347 +3,464 @@ package queue
 import (
 	"context"
 	"errors"
-	"os"
+	"fmt"
+	"math/rand/v2"
 	"slices"
 	"sync"
 	"time"
 
-	"postbag/internal/address"
 	"postbag/internal/deliver"
 	"postbag/internal/recipient"
 	"postbag/internal/spool"
 	"postbag/internal/status"
 )
 
-// An attempt is one try at one message.
+// An attempt is one at one message, whose lock it holds.
 type attempt struct {
-	*loop
-	ctx    context.Context
-	locked *spool.Locked
-	entry  *spool.Entry
-	only   []string // destinations it has waited for; nil: all
+	*work
+	l *spool.Locked
+	e *spool.Entry
 
-	jobs   []job
-	events []spool.Event
-	undo   []func() // to be called once events are recorded
-	parked []string
-	plans  [][]recipient.Destination // of each recipient; nil: not resolved
-	relays map[int]bool              // recipients whose next hop does not report
+	mu     sync.Mutex // of l, and of what follows: groups end on their own
+	left   []int      // of each recipient: destinations that have not ended
+	failed error      // of the first record that could not be made
+	parked []string   // destinations without a free slot
+	began  bool       // something was tried, or nothing had to be
 }
 
-// A job is one destination of one recipient.
-type job struct {
-	rcpt int
-	dest recipient.Destination
+// A target is a destination and the recipients that led to it.
+type target struct {
+	dest   recipient.Destination
+	rcpts  []int
+	placed *deliver.Placing // of an attempt that was interrupted
 }
 
-// attempt tries a message and says when it is due again (zero: never), and which
-// destinations it waits for.
-func (l *loop) attempt(st start) (next time.Time, parked []string) {
-	ctx := l.work
-	locked, err := l.Spool.Lock(ctx, st.id)
+// attempt makes one at a message. It returns when the next is due, zero for
+// never, and the destinations that the message waits for a slot of.
+func (w *work) attempt(ctx context.Context, st start) (next time.Time, parked []string) {
+	l, err := w.Spool.Lock(ctx, st.id)
 	switch {
 	case errors.Is(err, spool.ErrUnknown):
 		return time.Time{}, nil
 	case errors.Is(err, spool.ErrLocked):
-		return l.now().Add(busyWait), nil
+		return w.later(busyWait), nil
 	case err != nil:
-		l.Runner.trouble(ctx, "lock message "+string(st.id), err)
-		return l.now().Add(l.backoff(0)), nil
+		w.events.Trouble(ctx, "attempt "+string(st.id), err)
+		return w.later(or(w.RetryMin, defaultRetryMin)), nil
 	}
-	defer locked.Unlock()
-	a := &attempt{loop: l, ctx: ctx, locked: locked, entry: locked.Entry(), only: st.only, relays: map[int]bool{}}
-	e := a.entry
-	if e.Stopped() {
-		l.tellStopped(ctx, e)
+	defer l.Unlock()
+	a := &attempt{work: w, l: l, e: l.Entry()}
+	switch {
+	case a.e.Damage != nil:
+		w.stopped(ctx, a.e)
 		return time.Time{}, nil
+	case a.e.Progress.Held:
+		return time.Time{}, nil
+	case !st.force && st.only == nil && dueAt(a.e).After(w.now()):
+		return dueAt(a.e), nil
 	}
-	if st.only == nil && !st.force && e.Progress.Next.After(l.now()) && !e.Progress.Placing() {
-		return e.Progress.Next, nil
+	if err := a.run(ctx, st.only); err != nil {
+		w.events.Trouble(ctx, "attempt "+string(st.id), err)
+		return w.later(or(w.RetryMin, defaultRetryMin)), nil
 	}
-	return a.run()
+	switch {
+	case !a.e.Progress.Pending():
+		return time.Time{}, nil
+	case !a.began:
+		// Nothing could be tried: it is looked at now and then, for its time
+		// may run out while it is parked.
+		return w.now().Add(or(w.RetryMax, defaultRetryMax)), a.parked
+	}
+	return a.e.Progress.Next, a.parked
 }
 
-func (r *Runner) trouble(ctx context.Context, what string, err error) {
-	orSilent(r.Events).Trouble(ctx, what, err)
-}
-
-// backoff is the time to the next attempt at a message of that age: the age
-// itself, within bounds (as Postfix has it).
-func (r *Runner) backoff(age time.Duration) time.Duration {
-	return min(max(age, or(r.RetryMin, defaultRetryMin)), or(r.RetryMax, defaultRetryMax))
-}
-
-// run makes the attempt.
-func (a *attempt) run() (time.Time, []string) {
-	a.plan()
-	remote := a.acquire()
-	if len(a.jobs) == 0 && len(remote) == 0 && len(a.parked) > 0 && len(a.events) == 0 {
-		return a.entry.Progress.Next, a.parked
+// later is a time from now; a single pass does not wait for it.
+func (w *work) later(d time.Duration) time.Time {
+	if w.once {
+		return time.Time{}
 	}
-	next := a.now().Add(a.backoff(a.now().Sub(a.entry.Arrived)))
-	if err := a.begin(next); err != nil {
-		for key := range remote {
-			a.schedule.release(key, true)
+	return w.now().Add(d)
+}
+
+// run brings the message as far as it goes now. An error means that something
+// could not be recorded: then nothing more is done, and what is on the disk
+// counts.
+func (a *attempt) run(ctx context.Context, only []string) error {
+	// What an interrupted attempt has settled is reported first: its report
+	// has its ID from that.
+	if err := a.report(ctx); err != nil {
+		return err
+	}
+	if a.e.Progress.Pending() {
+		if err := a.deliver(ctx, only); err != nil {
+			return err
 		}
-		a.trouble(a.ctx, "begin attempt at "+string(a.entry.ID), err)
-		return next, nil
+		if err := a.report(ctx); err != nil {
+			return err
+		}
 	}
-	results := a.sendAll(remote)
-	a.deliverLocal()
-	for range remote {
-		a.take(<-results)
+	if a.e.Progress.Pending() {
+		return nil
 	}
-	if err := a.settle(); err != nil {
-		a.trouble(a.ctx, "record attempt at "+string(a.entry.ID), err)
-		return next, nil
+	if err := a.l.Remove(ctx); err != nil {
+		return err
 	}
-	return a.finish(next)
+	a.events.Removed(ctx, a.e.ID)
+	return nil
+}
+
+// deliver tries all destinations that have not ended, each group of its own.
+func (a *attempt) deliver(ctx context.Context, only []string) error {
+	targets, events := a.plan(ctx)
+	if err := a.record(ctx, events...); err != nil {
+		return err
+	}
+	local, remote := a.groups(ctx, targets, only)
+	if len(a.parked) > 0 && len(local) == 0 && len(remote) == 0 {
+		return a.expire(ctx)
+	}
+	if err := a.begin(ctx, only); err != nil {
+		for key := range remote {
+			a.release(key, true)
+		}
+		return err
+	}
+	var groups sync.WaitGroup
+	for key, group := range remote {
+		groups.Go(func() { a.remote(ctx, key, group) })
+	}
+	a.local(ctx, local)
+	groups.Wait()
+	if a.failed != nil {
+		return a.failed
+	}
+	return a.expire(ctx)
 }
 
 // begin records the attempt before it is made. One that goes on where an earlier
-// one had to wait for its destination is a part of that.
-func (a *attempt) begin(next time.Time) error {
-	if a.only != nil && a.entry.Progress.Attempts > 0 {
+// one had to wait for a slot is a part of that.
+func (a *attempt) begin(ctx context.Context, only []string) error {
+	a.began = true
+	if only != nil && a.e.Progress.Next.After(a.now()) {
 		return nil
 	}
-	return a.locked.Begin(a.ctx, spool.Event{Kind: spool.Attempted, Next: next.UnixMicro()})
+	return a.l.Begin(ctx, spool.Event{Kind: spool.Attempted, Next: a.next().UnixMicro()})
 }
 
-// plan resolves all recipients that wait.
-func (a *attempt) plan() {
-	a.plans = make([][]recipient.Destination, len(a.entry.To))
-	for i, to := range a.entry.To {
-		state := &a.entry.Progress.Rcpts[i]
-		if state.Settled {
+// next is when the attempt after this one is due: the wait is as long as the
+// message is old, so it doubles, and a tenth of chance keeps those apart that
+// came together.
+func (a *attempt) next() time.Time {
+	now := a.now()
+	wait := now.Sub(a.e.Arrived)
+	wait = min(max(wait, or(a.RetryMin, defaultRetryMin)), or(a.RetryMax, defaultRetryMax))
+	next := now.Add(wait + rand.N(wait/10+1))
+	if end := a.e.Arrived.Add(or(a.Lifetime, defaultLifetime)); next.After(end) && end.After(now) {
+		return end
+	}
+	return next
+}
+
+// plan resolves the recipients that wait. Destinations are one each, whoever of
+// the recipients leads there; one that any of them has reached counts for all.
+func (a *attempt) plan(ctx context.Context) (targets []*target, events []spool.Event) {
+	byName := map[string]*target{}
+	a.left = make([]int, len(a.e.To))
+	lead := func(i int, d recipient.Destination) {
+		a.left[i]++
+		t := byName[d.Name]
+		if t == nil {
+			t = &target{dest: d, placed: a.placing(d.Name)}
+			byName[d.Name], targets = t, append(targets, t)
+		}
+		t.rcpts = append(t.rcpts, i)
+	}
+	for i := range a.e.To {
+		if a.e.Progress.Rcpts[i].Settled {
 			continue
 		}
-		found, err := a.Resolver.Resolve(a.ctx, to.Address)
+		dests, err := a.Resolver.Resolve(ctx, a.e.To[i].Address)
+		for _, d := range append(dests, a.interrupted(i, dests)...) {
+			if !a.ended(i, d.Name) {
+				lead(i, d)
+			}
+		}
 		if err != nil {
-			a.unresolved(i, err)
-			found = nil
+			a.left[i]++
+			events = append(events, a.outcome(ctx, []int{i}, "", "", deliver.Outcome{Err: err})...)
+			continue
 		}
-		a.plans[i] = found
-		for _, d := range found {
-			if done(state, d.Name) {
-				continue
-			}
-			a.jobs = append(a.jobs, job{i, d})
+		if a.left[i] == 0 { // a crash came before this was recorded
+			events = append(events, spool.Event{Kind: spool.Settled, Rcpt: i})
 		}
-		a.jobs = append(a.jobs, interrupted(i, state, found)...)
 	}
+	return targets, events
 }
 
-func done(state *spool.State, name string) bool {
-	e, ok := state.Dests[name]
-	return ok && (e.Kind == spool.Delivered || e.Kind == spool.Failed)
-}
-
-// interrupted are Maildirs that a crash has left half-way and that the recipient
-// does not lead to any more: their letters are completed all the same.
-func interrupted(rcpt int, state *spool.State, found []recipient.Destination) (jobs []job) {
-	for name, e := range state.Dests {
-		known := slices.ContainsFunc(found, func(d recipient.Destination) bool { return d.Name == name })
+// interrupted are Maildirs into which a crash has left a letter half-way, and to
+// which the recipient does not lead any more: it is completed all the same.
+func (a *attempt) interrupted(i int, dests []recipient.Destination) (all []recipient.Destination) {
+	for name, e := range a.e.Progress.Rcpts[i].Dests {
+		known := slices.ContainsFunc(dests, func(d recipient.Destination) bool { return d.Name == name })
 		if e.Kind == spool.Placed && !known {
-			jobs = append(jobs, job{rcpt, recipient.Destination{Name: name, Dir: e.Dir, UID: -1}})
+			all = append(all, recipient.Destination{Name: name, Dir: e.Dir, UID: -1, Address: a.e.To[i].Address})
 		}
 	}
-	return jobs
+	return all
 }
 
-// unresolved is a recipient of whom it is not known where to bring the letter.
-// An address that there is not is a failure for good.
-func (a *attempt) unresolved(i int, err error) {
-	if a.only != nil && status.ClassOf(err) == status.Temporary {
-		return
+// ended reports whether nothing is to be done for recipient i at a destination.
+func (a *attempt) ended(i int, name string) bool {
+	if a.e.Progress.Rcpts[i].Dests[name].Kind == spool.Failed {
+		return true
 	}
-	a.note(i, "resolve", deliver.Outcome{Err: err}, "")
-}
-
-// note adds the event that an outcome is.
-func (a *attempt) note(rcpt int, dest string, o deliver.Outcome, where string) {
-	e := spool.Event{Rcpt: rcpt, Dest: dest, Host: o.Host, Reply: o.Reply}
-	env, to := &a.entry.Envelope, a.entry.To[rcpt].Address
-	if o.Host != "" {
-		where = o.Host
-	}
-	switch {
-	case o.Err == nil:
-		e.Kind = spool.Delivered
-		a.loop.events.Delivered(a.ctx, env, to, where, o.Reply)
-	case status.ClassOf(o.Err) == status.Permanent:
-		e.Kind, e.Status, e.Reply = spool.Failed, status.Code(o.Err), reason(o)
-		a.loop.events.Failed(a.ctx, env, to, where, e.Status, o.Err.Error())
-	default:
-		e.Kind, e.Status, e.Reply = spool.Deferred, status.Code(o.Err), reason(o)
-		a.loop.events.Deferred(a.ctx, env, to, where, e.Status, o.Err.Error())
-	}
-	a.events = append(a.events, e)
-}
-
-// reason is what the sender and mailq are told: the words of the other host,
-// whose name stands beside, or ours without anything that is only for the log.
-func reason(o deliver.Outcome) string {
-	if o.Reply != "" {
-		return o.Reply
-	}
-	_, _, text := status.Reply(o.Err)
-	return text
-}
-
-// A group is what goes to one destination together.
-type group struct {
-	key  string
-	dest recipient.Destination
-	jobs []job
-}
-
-// acquire takes the remote jobs out, by destination, as far as there are slots.
-// The others are parked.
-func (a *attempt) acquire() map[string]*group {
-	groups := map[string]*group{}
-	var local []job
-	for _, j := range a.jobs {
-		if j.dest.Local() {
-			if a.only == nil {
-				local = append(local, j)
-			}
-			continue
-		}
-		if a.Remote == nil {
-			a.note(j.rcpt, j.dest.Name, deliver.Outcome{Err: status.Temp("send to "+j.dest.Address.String(), "4.3.2", "this host sends no mail to others now", errNoRemote)}, "")
-			continue
-		}
-		key := a.Remote.Key(j.dest)
-		if a.only != nil && !slices.Contains(a.only, key) {
-			continue
-		}
-		g := groups[key]
-		if g == nil {
-			if slices.Contains(a.parked, key) {
-				continue
-			}
-			if !a.schedule.acquire(key) {
-				a.parked = append(a.parked, key)
-				continue
-			}
-			g = &group{key: key, dest: j.dest}
-			groups[key] = g
-		}
-		g.jobs = append(g.jobs, j)
-	}
-	a.jobs = local
-	return groups
-}
-
-var errNoRemote = errors.New("no way to other hosts")
-
-// sent is what became of a group.
-type sent struct {
-	group    *group
-	outcomes []deliver.Outcome
-}
-
-// sendAll starts an attempt for each group.
-func (a *attempt) sendAll(groups map[string]*group) <-chan sent {
-	results := make(chan sent, len(groups))
-	mail := a.mail()
-	var wg sync.WaitGroup
-	for _, g := range groups {
-		wg.Go(func() {
-			var to []spool.Recipient
-			for _, j := range g.jobs {
-				rcpt := a.entry.To[j.rcpt]
-				rcpt.Address = j.dest.Address
-				to = append(to, rcpt)
-			}
-			outcomes := a.Remote.Send(a.ctx, g.dest, mail, to)
-			a.schedule.release(g.key, answered(outcomes))
-			results <- sent{g, outcomes}
-		})
-	}
-	return results
-}
-
-// answered tells whether a destination spoke with us at all.
-func answered(outcomes []deliver.Outcome) bool {
-	for _, o := range outcomes {
-		if o.Err == nil || o.Host != "" {
+	for _, state := range a.e.Progress.Rcpts {
+		if state.Dests[name].Kind == spool.Delivered {
 			return true
 		}
 	}
 	return false
 }
 
-func (a *attempt) mail() deliver.Mail {
-	e := a.entry
-	return deliver.Mail{
-		ID: string(e.ID), From: e.From, Body: e.Body, SMTPUTF8: e.SMTPUTF8 && !allASCII(e), Ret: e.Ret, EnvID: e.EnvID,
-		Size: e.Size, Open: a.locked.Open,
-	}
-}
-
-// allASCII tells whether no address of the envelope needs SMTPUTF8.
-func allASCII(e *spool.Entry) bool {
-	ok := e.From.IsASCII()
-	for _, r := range e.To {
-		ok = ok && r.Address.IsASCII()
-	}
-	return ok
-}
-
-// take notes what became of a group.
-func (a *attempt) take(s sent) {
-	for k, j := range s.group.jobs {
-		o := s.outcomes[k]
-		a.note(j.rcpt, j.dest.Name, o, s.group.key)
-		if o.Err == nil && !o.DSN {
-			a.relays[j.rcpt] = true
+// placing is what the journal says of a Maildir, if that is the last word.
+func (a *attempt) placing(name string) *deliver.Placing {
+	for _, state := range a.e.Progress.Rcpts {
+		if e := state.Dests[name]; e.Kind == spool.Placed {
+			return &deliver.Placing{Dir: e.Dir, Tmp: e.Tmp, Name: e.Name, At: e.Time}
 		}
 	}
+	return nil
 }
 
-// deliverLocal brings the letter into Maildirs, exactly once into each.
-func (a *attempt) deliverLocal() {
-	if len(a.jobs) == 0 {
+// groups sorts targets by the attempt that they share, and takes a slot for each
+// group of other hosts. What finds none is parked.
+func (a *attempt) groups(ctx context.Context, targets []*target, only []string) (local []*target, remote map[string][]*target) {
+	remote = map[string][]*target{}
+	for _, t := range targets {
+		if t.dest.Local() {
+			local = append(local, t)
+			continue
+		}
+		key := a.key(t.dest)
+		if _, ok := remote[key]; !ok {
+			if slices.Contains(a.parked, key) || !a.turn(key, only) {
+				continue
+			}
+		}
+		remote[key] = append(remote[key], t)
+	}
+	if only != nil {
+		local = nil // it was not those that were waited for
+	}
+	return local, remote
+}
+
+// turn takes a slot of a destination. A message that has waited for slots does
+// not try its other destinations again.
+func (a *attempt) turn(key string, only []string) bool {
+	if only != nil && !slices.Contains(only, key) {
+		return false
+	}
+	if a.acquire(key) {
+		return true
+	}
+	a.parked = append(a.parked, key)
+	return false
+}
+
+func (a *attempt) key(d recipient.Destination) string {
+	if a.Remote == nil {
+		return "no way to other hosts"
+	}
+	return a.Remote.Key(d)
+}
+
+var errNoRemote = status.Temp("send", "4.3.2", "this host sends no mail to others now", nil)
+
+// remote makes the attempt of one group.
+func (a *attempt) remote(ctx context.Context, key string, group []*target) {
+	to := make([]spool.Recipient, len(group))
+	for i, t := range group {
+		to[i] = a.forward(t)
+	}
+	outcomes := slices.Repeat([]deliver.Outcome{{Err: errNoRemote}}, len(group))
+	if a.Remote != nil {
+		outcomes = a.Remote.Send(ctx, group[0].dest, a.mail(), to)
+	}
+	var events []spool.Event
+	answered := false
+	for i, t := range group {
+		o := outcomes[i]
+		answered = answered || o.Err == nil || status.ClassOf(o.Err) == status.Permanent || o.Reply != ""
+		events = append(events, a.outcome(ctx, t.rcpts, t.dest.Name, key, o)...)
+	}
+	_ = a.note(ctx, events) // kept in a.failed
+	a.release(key, answered)
+}
+
+// forward is a recipient as the next host is told of it. RFC 3461 section 5.2.7:
+// what the sender wrote stays behind an alias.
+func (a *attempt) forward(t *target) spool.Recipient {
+	to := a.e.To[t.rcpts[0]]
+	if to.Orig == "" && to.Notify != "" {
+		to.Orig = "rfc822;" + to.Address.String()
+	}
+	to.Address = t.dest.Address
+	return to
+}
+
+func (a *attempt) mail() deliver.Mail {
+	return deliver.Mail{
+		ID: string(a.e.ID), From: a.e.From, Body: a.e.Body, SMTPUTF8: a.e.SMTPUTF8,
+		Ret: a.e.Ret, EnvID: a.e.EnvID, Size: a.e.Size, Open: a.l.Open,
+	}
+}
+
+// local brings the message into all Maildirs, exactly once each.
+func (a *attempt) local(ctx context.Context, targets []*target) {
+	if len(targets) == 0 {
 		return
 	}
-	boxes := make([]deliver.Box, len(a.jobs))
-	for k, j := range a.jobs {
-		boxes[k] = deliver.Box{Mailbox: deliver.Mailbox{Dir: j.dest.Dir, Address: a.finalAddress(j), UID: ownUID(j.dest.UID)}}
-		if e, ok := a.entry.Progress.Rcpts[j.rcpt].Dests[j.dest.Name]; ok && e.Kind == spool.Placed {
-			boxes[k].Placed = &deliver.Placing{Dir: e.Dir, Tmp: e.Tmp, Name: e.Name, At: e.Time}
-		}
+	boxes := make([]deliver.Box, len(targets))
+	for i, t := range targets {
+		boxes[i] = deliver.Box{Mailbox: mailbox(t.dest), Placed: t.placed}
 	}
-	for k, r := range a.Local.Maildirs(a.ctx, a.mail(), boxes, a.journal) {
-		a.note(a.jobs[k].rcpt, a.jobs[k].dest.Name, deliver.Outcome{Err: r.Err}, a.jobs[k].dest.Dir)
+	results := a.Local.Maildirs(ctx, a.mail(), boxes, func(ctx context.Context, which []int, placings []deliver.Placing) error {
+		return a.journal(ctx, targets, which, placings)
+	})
+	var events []spool.Event
+	for i, r := range results {
+		name := targets[i].dest.Name
+		if r.Err != nil && r.Undo == nil && targets[i].placed != nil {
+			name = "" // what the journal says of it has to stay its last word
+		}
+		o := deliver.Outcome{Err: r.Err, Reply: "delivered to mailbox"}
+		events = append(events, a.outcome(ctx, targets[i].rcpts, name, targets[i].dest.Dir, o)...)
+	}
+	if a.note(ctx, events) != nil {
+		return // the placings still count: their files stay
+	}
+	for _, r := range results {
 		if r.Undo != nil {
-			a.undo = append(a.undo, r.Undo)
+			r.Undo()
 		}
 	}
 }
 
-func (a *attempt) finalAddress(j job) address.Address {
-	if j.dest.Address.IsNull() {
-		return a.entry.To[j.rcpt].Address
+func (a *attempt) journal(ctx context.Context, targets []*target, which []int, placings []deliver.Placing) error {
+	var events []spool.Event
+	for k, i := range which {
+		for _, rcpt := range targets[i].rcpts {
+			events = append(events, spool.Event{
+				Kind: spool.Placed, Rcpt: rcpt, Dest: targets[i].dest.Name,
+				Dir: placings[k].Dir, Tmp: placings[k].Tmp, Name: placings[k].Name, Time: placings[k].At,
+			})
+		}
 	}
-	return j.dest.Address
+	return a.record(ctx, events...)
 }
 
-// ownUID lets the account of the process's own uid be its own.
-func ownUID(uid int) int {
-	if uid == os.Geteuid() {
-		return -1
+// outcome turns how a destination went into events of all recipients that led
+// there.
+func (a *attempt) outcome(ctx context.Context, rcpts []int, name, where string, o deliver.Outcome) []spool.Event {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	e := spool.Event{Kind: spool.Delivered, Dest: name, Status: "2.0.0", Reply: o.Reply, Host: o.Host, Took: o.Reports}
+	if o.Err != nil {
+		e.Kind, e.Status = spool.Deferred, status.Code(o.Err)
+		if status.ClassOf(o.Err) == status.Permanent {
+			e.Kind = spool.Failed
+		}
+		if o.Reply == "" {
+			_, _, e.Reply = status.Reply(o.Err)
+		}
 	}
-	return uid
+	var events []spool.Event
+	for _, i := range rcpts {
+		e.Rcpt = i
+		events = append(events, e)
+		a.say(ctx, e, where, o.Err)
+		if e.Kind == spool.Deferred {
+			continue
+		}
+		if a.left[i]--; a.left[i] == 0 {
+			events = append(events, spool.Event{Kind: spool.Settled, Rcpt: i})
+		}
+	}
+	return events
 }
 
-// journal records placings durably before the letters are renamed.
-func (a *attempt) journal(ctx context.Context, boxes []int, placings []deliver.Placing) error {
-	events := make([]spool.Event, len(boxes))
-	for k, i := range boxes {
-		p := placings[k]
-		events[k] = spool.Event{Kind: spool.Placed, Time: p.At, Rcpt: a.jobs[i].rcpt, Dest: a.jobs[i].dest.Name, Dir: p.Dir, Tmp: p.Tmp, Name: p.Name}
+// say logs an event, with the cause that peers are not told.
+func (a *attempt) say(ctx context.Context, e spool.Event, where string, err error) {
+	to := a.e.To[e.Rcpt].Address
+	if e.Host != "" {
+		where = e.Host
 	}
-	return a.locked.Record(ctx, events...)
+	switch e.Kind {
+	case spool.Delivered:
+		a.events.Delivered(ctx, &a.e.Envelope, to, where, e.Reply)
+	case spool.Deferred:
+		a.events.Deferred(ctx, &a.e.Envelope, to, where, e.Status, err.Error())
+	case spool.Failed:
+		a.events.Failed(ctx, &a.e.Envelope, to, where, e.Status, err.Error())
+	}
+}
+
+// note records what a group has done, and keeps the first error.
+func (a *attempt) note(ctx context.Context, events []spool.Event) error {
+	err := a.record(ctx, events...)
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if a.failed == nil {
+		a.failed = err
+	}
+	return err
+}
+
+func (a *attempt) record(ctx context.Context, events ...spool.Event) error {
+	if len(events) == 0 {
+		return nil
+	}
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.l.Record(ctx, events...)
+}
+
+// expire gives up what has waited too long. A Maildir that may have the letter
+// is not given up: the next attempt finds out.
+func (a *attempt) expire(ctx context.Context) error {
+	lifetime := or(a.Lifetime, defaultLifetime)
+	if a.now().Before(a.e.Arrived.Add(lifetime)) {
+		return a.warn(ctx)
+	}
+	var events []spool.Event
+	for i, state := range a.e.Progress.Rcpts {
+		if state.Settled || holdsPlaced(state) {
+			continue
+		}
+		e := expired(state, lifetime)
+		e.Rcpt = i
+		a.events.Failed(ctx, &a.e.Envelope, a.e.To[i].Address, e.Host, e.Status, e.Reply)
+		events = append(events, e, spool.Event{Kind: spool.Settled, Rcpt: i})
+	}
+	return a.record(ctx, events...)
+}
+
+func holdsPlaced(state spool.State) bool {
+	for _, e := range state.Dests {
+		if e.Kind == spool.Placed {
+			return true
+		}
+	}
+	return false
+}
+
+// expired is the failure of one that has waited too long, with the last reason.
+func expired(state spool.State, lifetime time.Duration) spool.Event {
+	e := spool.Event{Kind: spool.Failed, Status: "4.4.7", Reply: fmt.Sprintf("not delivered within %s", lifetime)}
+	if last := state.Last; last != nil && last.Kind == spool.Deferred {
+		e.Dest, e.Host = last.Dest, last.Host
+		e.Reply = last.Reply + " (" + e.Reply + ")"
+	}
+	return e
 }

@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"errors"
 	"os"
 	"strings"
 	"time"
@@ -10,12 +9,14 @@ import (
 	"postbag/internal/deliver"
 	"postbag/internal/recipient"
 	"postbag/internal/spool"
+	"postbag/internal/status"
 )
 
-// Intake takes letters in. A letter for one recipient with one Maildir of this
-// host goes straight there: its sender waits, and nothing else is written. All
-// others go into the queue. In LMTP each recipient has its own answer, and each
-// that can goes the direct way.
+// An Intake takes letters in. Spool, Resolver and Local must be set.
+//
+// A letter for one recipient with one Maildir of this process goes straight into
+// it, and the sender's answer waits for that; so does each recipient of LMTP,
+// with an answer of its own. All others go into the queue.
 type Intake struct {
 	Spool    *spool.Spool
 	Resolver Resolver
@@ -23,167 +24,227 @@ type Intake struct {
 	Events   Events // nil: silent
 }
 
-// A Transaction is a letter on its way in, for one goroutine.
+// A Transaction is one letter that comes in. It is for one goroutine; exactly
+// one of Commit and Discard is called.
 type Transaction struct {
-	in      *Intake
-	env     *spool.Envelope
-	began   time.Time
-	letters []direct
-	draft   *spool.Draft
-	queued  []int // recipients that the draft is for
+	in     *Intake
+	env    *spool.Envelope
+	direct []*copying
+	legs   []leg        // of LMTP: for each recipient
+	draft  *spool.Draft // for those that are queued; nil: none
+	queued error        // why the draft failed
+	size   int64
 }
 
-// A direct is a recipient whose letter goes straight into a Maildir.
-type direct struct {
-	rcpt   int
-	dest   recipient.Destination
+// A copying is a letter on the direct way into one Maildir.
+type copying struct {
 	letter *deliver.Letter
+	dest   recipient.Destination
+	err    error
+}
+
+// A leg is what becomes of one recipient: a direct copy, a failure, or, with
+// neither, the queue.
+type leg struct {
+	direct *copying
+	err    error
 }
 
 // Begin starts a letter and sets env.ID.
 func (in *Intake) Begin(ctx context.Context, env *spool.Envelope) (*Transaction, error) {
-	env.ID = in.Spool.NewID()
+	if env.ID == "" {
+		env.ID = in.Spool.NewID()
+	}
 	if env.Arrived.IsZero() {
 		env.Arrived = time.Now()
 	}
-	t := &Transaction{in: in, env: env, began: time.Now()}
-	for i := range env.To {
-		if d, ok := in.directWay(ctx, env, i); ok {
-			letter, err := in.Local.Begin(ctx, mailboxOf(d), env.From)
-			if err != nil {
-				t.Discard()
-				return nil, err
-			}
-			t.letters = append(t.letters, direct{i, d, letter})
-			continue
-		}
-		t.queued = append(t.queued, i)
+	t := &Transaction{in: in, env: env}
+	var err error
+	switch {
+	case isLMTP(env):
+		err = t.beginEach(ctx)
+	case len(env.To) == 1:
+		err = t.beginOne(ctx)
+	default:
+		err = t.beginQueued(ctx, env)
 	}
-	if err := t.beginDraft(ctx); err != nil {
+	if err != nil {
 		t.Discard()
 		return nil, err
 	}
 	return t, nil
 }
 
-func mailboxOf(d recipient.Destination) deliver.Mailbox {
+func isLMTP(env *spool.Envelope) bool { return strings.Contains(env.Proto, "LMTP") }
+
+// beginOne goes the direct way if it can.
+func (t *Transaction) beginOne(ctx context.Context) error {
+	c, err := t.begin(ctx, t.env.To[0])
+	if err != nil && status.ClassOf(err) == status.Permanent {
+		return err // the sender is still there to be told
+	}
+	if err != nil || c == nil {
+		return t.beginQueued(ctx, t.env)
+	}
+	t.direct = []*copying{c}
+	return nil
+}
+
+// beginEach is LMTP, RFC 2033 section 4.2: a reply for each recipient. Those
+// without a Maildir of ours are queued together.
+func (t *Transaction) beginEach(ctx context.Context) error {
+	t.legs = make([]leg, len(t.env.To))
+	rest := *t.env
+	rest.To = nil
+	for i, to := range t.env.To {
+		c, err := t.begin(ctx, to)
+		t.legs[i] = leg{direct: c, err: err}
+		if err == nil && c == nil {
+			rest.To = append(rest.To, to)
+		}
+	}
+	if len(rest.To) > 0 {
+		return t.beginQueued(ctx, &rest)
+	}
+	return nil
+}
+
+// begin starts the direct way of one recipient; nil when it has none. Two that
+// share a Maildir share the letter.
+func (t *Transaction) begin(ctx context.Context, to spool.Recipient) (*copying, error) {
+	dests, err := t.in.Resolver.Resolve(ctx, to.Address)
+	if err != nil {
+		return nil, err
+	}
+	if len(dests) != 1 || !isOurs(dests[0]) || t.env.Hold || wants(to, "SUCCESS") {
+		return nil, nil
+	}
+	for _, c := range t.direct {
+		if c.dest.Name == dests[0].Name {
+			return c, nil
+		}
+	}
+	letter, err := t.in.Local.Begin(ctx, mailbox(dests[0]), t.env.From)
+	if err != nil {
+		return nil, err
+	}
+	c := &copying{letter: letter, dest: dests[0]}
+	if t.legs != nil {
+		t.direct = append(t.direct, c)
+	}
+	return c, nil
+}
+
+// isOurs reports whether this process may write into it.
+func isOurs(d recipient.Destination) bool {
+	return d.Local() && (d.UID < 0 || d.UID == os.Geteuid())
+}
+
+func mailbox(d recipient.Destination) deliver.Mailbox {
 	return deliver.Mailbox{Dir: d.Dir, Address: d.Address, UID: d.UID}
 }
 
-// directWay finds the one Maildir of a recipient that may go straight there.
-func (in *Intake) directWay(ctx context.Context, env *spool.Envelope, i int) (recipient.Destination, bool) {
-	to := env.To[i]
-	if env.Hold || len(env.To) > 1 && env.Proto != "LMTP" || strings.Contains(to.Notify, "SUCCESS") {
-		return recipient.Destination{}, false
-	}
-	found, err := in.Resolver.Resolve(ctx, to.Address)
-	if err != nil || len(found) != 1 || !found[0].Local() {
-		return recipient.Destination{}, false
-	}
-	d := found[0]
-	return d, d.UID < 0 || d.UID == os.Geteuid()
-}
-
-// beginDraft starts the queue file of those that do not go the direct way.
-func (t *Transaction) beginDraft(ctx context.Context) (err error) {
-	if len(t.queued) == 0 {
-		return nil
-	}
-	env := *t.env
-	env.To = nil
-	for _, i := range t.queued {
-		env.To = append(env.To, t.env.To[i])
-	}
-	t.draft, err = t.in.Spool.Create(ctx, &env)
+func (t *Transaction) beginQueued(ctx context.Context, env *spool.Envelope) (err error) {
+	t.draft, err = t.in.Spool.Create(ctx, env)
 	return err
 }
 
-// Write appends to the letter, in disk form.
+// Write takes the next octets, in disk form. What fails for one of several
+// recipients is told at the end; for a single destination at once.
 func (t *Transaction) Write(p []byte) (int, error) {
-	for _, d := range t.letters {
-		if _, err := d.letter.Write(p); err != nil {
-			return 0, err
+	t.size += int64(len(p))
+	for _, c := range t.direct {
+		if c.err == nil {
+			_, c.err = c.letter.Write(p)
 		}
 	}
-	if t.draft != nil {
-		return t.draft.Write(p)
+	if t.draft != nil && t.queued == nil {
+		_, t.queued = t.draft.Write(p)
+	}
+	if t.legs == nil {
+		return len(p), t.failure()
 	}
 	return len(p), nil
 }
 
-// Commit makes the letter durable. All files are synced before the first is
-// visible. perRecipient tells of each recipient; err of the letter as a whole,
-// of which then nothing was taken.
+// failure is that of the single destination.
+func (t *Transaction) failure() error {
+	if len(t.direct) > 0 {
+		return t.direct[0].err
+	}
+	return t.queued
+}
+
+// Commit makes the letter durable. perRecipient tells of each recipient of LMTP;
+// err that nobody has the letter.
 func (t *Transaction) Commit(ctx context.Context) (perRecipient []error, err error) {
-	defer t.Discard()
-	perRecipient = make([]error, len(t.env.To))
-	var failed []error
-	for _, d := range t.letters {
-		if err := d.letter.Sync(); err != nil {
-			perRecipient[d.rcpt] = err
-			failed = append(failed, err)
+	// All are durable in tmp/ before the first gets its name.
+	for _, c := range t.direct {
+		if c.err == nil {
+			c.err = c.letter.Sync()
 		}
 	}
-	if t.draft != nil {
-		if err := t.commitDraft(ctx); err != nil {
-			failed = append(failed, err)
-			for _, i := range t.queued {
-				perRecipient[i] = err
-			}
+	if t.draft != nil && t.queued == nil {
+		t.queued = t.draft.Commit(ctx)
+	}
+	for _, c := range t.direct {
+		if c.err == nil {
+			c.err = c.letter.Commit(ctx)
 		}
 	}
-	for _, d := range t.letters {
-		if perRecipient[d.rcpt] != nil {
-			continue
-		}
-		if err := t.place(ctx, d); err != nil {
-			perRecipient[d.rcpt] = err
-			failed = append(failed, err)
-		}
+	t.Discard()
+	t.tell(ctx)
+	if t.legs == nil {
+		return nil, t.failure()
 	}
-	if len(failed) > 0 && allSet(perRecipient) {
-		return perRecipient, errors.Join(failed...)
+	for _, l := range t.legs {
+		perRecipient = append(perRecipient, t.answer(l))
 	}
 	return perRecipient, nil
 }
 
-func allSet(errs []error) bool {
-	for _, err := range errs {
-		if err == nil {
-			return false
+func (t *Transaction) answer(l leg) error {
+	switch {
+	case l.err != nil:
+		return l.err
+	case l.direct != nil:
+		return l.direct.err
+	}
+	return t.queued
+}
+
+// tell says what has been done, once it is done.
+func (t *Transaction) tell(ctx context.Context) {
+	events := orSilent(t.in.Events)
+	for _, c := range t.direct {
+		if c.err == nil {
+			events.Delivered(ctx, t.env, c.dest.Address, c.dest.Dir, "delivered to mailbox")
 		}
 	}
-	return true
-}
-
-func (t *Transaction) commitDraft(ctx context.Context) error {
-	draft := t.draft
-	t.draft = nil
-	if err := draft.Commit(ctx); err != nil {
-		draft.Discard()
-		return err
+	if t.draft != nil && t.queued == nil {
+		events.Queued(ctx, t.draft.Envelope(), t.size)
+		// Without a runner it waits for the next one.
+		_ = t.in.Spool.Wake(ctx, t.env.ID)
 	}
-	// ErrNoRunner and the rest: the letter is safe, and found by whoever runs
-	// the queue next.
-	_ = t.in.Spool.Wake(ctx, draft.Envelope().ID)
-	return nil
-}
-
-func (t *Transaction) place(ctx context.Context, d direct) error {
-	if err := d.letter.Commit(ctx); err != nil {
-		return err
-	}
-	orSilent(t.in.Events).Delivered(ctx, t.env, t.env.To[d.rcpt].Address, d.dest.Dir, "")
-	return nil
 }
 
 // Discard lets go of what has not been committed.
 func (t *Transaction) Discard() {
-	for _, d := range t.letters {
-		d.letter.Discard()
+	for _, c := range t.direct {
+		c.letter.Discard()
 	}
 	if t.draft != nil {
 		t.draft.Discard()
-		t.draft = nil
 	}
+}
+
+// wants reports whether the NOTIFY of a recipient names an event (RFC 3461
+// section 4.1).
+func wants(to spool.Recipient, what string) bool {
+	for _, word := range strings.Split(to.Notify, ",") {
+		if strings.EqualFold(strings.TrimSpace(word), what) {
+			return true
+		}
+	}
+	return false
 }

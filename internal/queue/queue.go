@@ -93,7 +93,7 @@ type Runner struct {
 	RetryMax     time.Duration // 0: 4 hours
 	Lifetime     time.Duration // 0: 5 days
 	Concurrency  int           // attempts at one destination at a time; 0: 20
-	DelayWarning time.Duration // age at which the sender is told that a letter is late; 0: never
+	DelayWarning time.Duration // when a sender is told that his letter waits; 0: never
 	StopTimeout  time.Duration // what attempts have to end in when Run shall; 0: a minute
 	Now          func() time.Time
 }

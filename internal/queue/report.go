@@ -1,7 +1,10 @@
 package queue
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"io"
 	"slices"
 	"strings"
 	"time"
@@ -11,205 +14,198 @@ import (
 	"postbag/internal/spool"
 )
 
-// report writes the reports that are due: of failures, of success that the
-// sender asked for, of delay. A report is in the queue before the record says so;
-// a crash in between makes a second one, never none.
-func (a *attempt) report() error {
-	if err := a.reportSettled(); err != nil {
-		return err
-	}
-	return a.warn()
+// maxReturned is the size up to which a letter goes back whole when its sender
+// has not said what he wants (RFC 3461 section 4.3).
+const maxReturned = 50 << 10
+
+// A notice is a report that is to be written.
+type notice struct {
+	kind  string // of message.Report
+	about string // spool.Envelope.Report
+	to    address.Address
+	rcpts []int
+	at    time.Time // from which its ID comes
 }
 
-// reportSettled tells of all recipients that were settled and not yet told of.
-func (a *attempt) reportSettled() error {
-	var failed, arrived []int
-	for i := range a.entry.To {
-		state := &a.entry.Progress.Rcpts[i]
-		if !state.Settled || state.Reported {
-			continue
-		}
-		if state.Failure != nil {
+// report tells the sender of recipients that have come to their end. A report is
+// in the queue, durably, before it is recorded that it was written; its ID
+// follows from what it is about, so a crash in between does not make it twice.
+func (a *attempt) report(ctx context.Context) error {
+	failed, delivered := a.unreported()
+	if err := a.tell(ctx, notice{kind: message.Failed, about: spool.ReportBounce, rcpts: failed}); err != nil {
+		return err
+	}
+	return a.tell(ctx, notice{kind: message.Delivered, about: spool.ReportBounce, rcpts: delivered})
+}
+
+// unreported gives the settled recipients of which nobody has been told and
+// somebody shall be.
+func (a *attempt) unreported() (failed, delivered []int) {
+	for i, state := range a.e.Progress.Rcpts {
+		switch to := a.e.To[i]; {
+		case !state.Settled || state.Reported:
+		case state.Failure != nil && (to.Notify == "" || wants(to, "FAILURE")):
 			failed = append(failed, i)
-		} else {
-			arrived = append(arrived, i)
+		case state.Failure == nil && wants(to, "SUCCESS") && !takenOver(state):
+			delivered = append(delivered, i)
 		}
 	}
-	if err := a.reportOn(message.Failed, failed); err != nil {
-		return err
-	}
-	return a.reportOn(message.Delivered, arrived)
+	return failed, delivered
 }
 
-// reportOn writes one report about some recipients and records that.
-func (a *attempt) reportOn(kind string, rcpts []int) error {
-	var told []int
-	for _, i := range rcpts {
-		a.events = append(a.events, spool.Event{Kind: spool.Reported, Rcpt: i})
-		if a.wanted(kind, i) {
-			told = append(told, i)
+// takenOver reports whether other hosts will tell of the delivery.
+func takenOver(state spool.State) bool {
+	for _, e := range state.Dests {
+		if e.Kind == spool.Delivered && !e.Took {
+			return false
 		}
 	}
-	if len(told) > 0 {
-		if err := a.write(kind, told); err != nil {
-			a.events = nil
-			return err
-		}
-	}
-	if !slices.ContainsFunc(rcpts, func(i int) bool { return a.entry.Progress.Rcpts[i].Failure != nil }) && len(told) == 0 {
-		a.events = nil // the message is about to go; nothing need be remembered
+	return true
+}
+
+// tell writes one report and records it.
+func (a *attempt) tell(ctx context.Context, n notice) error {
+	if len(n.rcpts) == 0 {
 		return nil
 	}
-	return a.record()
-}
-
-// wanted follows NOTIFY (RFC 3461 section 4.1). Without it failures and delays
-// are told.
-func (a *attempt) wanted(kind string, i int) bool {
-	notify := a.entry.To[i].Notify
-	switch kind {
-	case message.Delivered:
-		return strings.Contains(notify, "SUCCESS") && !a.entry.From.IsNull() && (a.relays[i] || a.arrivedHere(i))
-	case message.Delayed:
-		return notify == "" || strings.Contains(notify, "DELAY")
-	}
-	return notify == "" || strings.Contains(notify, "FAILURE")
-}
-
-// arrivedHere tells whether a recipient's letter lies in a Maildir of this host.
-func (a *attempt) arrivedHere(i int) bool {
-	for name := range a.entry.Progress.Rcpts[i].Dests {
-		if strings.HasPrefix(name, "maildir:") {
-			return true
+	for _, i := range n.rcpts {
+		if last := a.e.Progress.Rcpts[i].Last; last != nil && (n.at.IsZero() || last.Time.Before(n.at)) {
+			n.at = last.Time
 		}
 	}
-	return false
+	if err := a.notify(ctx, n); err != nil {
+		return err
+	}
+	var events []spool.Event
+	for _, i := range n.rcpts {
+		events = append(events, spool.Event{Kind: spool.Reported, Rcpt: i})
+	}
+	return a.record(ctx, events...)
 }
 
-// addressee is who gets a report of a kind: the sender; of what has none (a
-// report itself, mostly) postmaster, once and no further.
-func (a *attempt) addressee(kind string) (to address.Address, report string, ok bool) {
-	e := a.entry
-	switch {
-	case e.Report == spool.ReportDouble:
-		return address.Address{}, "", false
-	case !e.From.IsNull() && kind == message.Delayed:
-		return e.From, spool.ReportDelay, true
-	case !e.From.IsNull():
-		return e.From, spool.ReportBounce, true
-	case kind == message.Failed && e.Report != spool.ReportDelay:
-		return address.Address{Local: "postmaster"}, spool.ReportDouble, true
+// notify decides who is told: nobody of what is itself a report on a report. A
+// letter with the null reverse-path is never answered (RFC 5321 section 6.1);
+// when it cannot be delivered postmaster hears of it, once.
+func (a *attempt) notify(ctx context.Context, n notice) error {
+	n.to = a.e.From
+	if n.to.IsNull() {
+		if n.kind != message.Failed || a.e.Report == spool.ReportDouble || a.e.Report == spool.ReportDelay {
+			a.events.Discarded(ctx, &a.e.Envelope, "nobody is to be told of it")
+			return nil
+		}
+		n.about, n.to = spool.ReportDouble, address.Address{Local: "postmaster"} // ours, whatever our domains are
 	}
-	return address.Address{}, "", false
-}
-
-// write puts a report into the queue.
-func (a *attempt) write(kind string, rcpts []int) error {
-	to, report, ok := a.addressee(kind)
-	if !ok {
-		a.loop.events.Discarded(a.ctx, &a.entry.Envelope, "a report that cannot be delivered: "+a.entry.To[rcpts[0]].Address.String())
-		return nil
+	env := &spool.Envelope{
+		ID: a.e.ID.Derive(n.at, fmt.Sprint(n.kind, n.rcpts)), Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
+		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about,
 	}
-	env := &spool.Envelope{To: []spool.Recipient{{Address: to}}, Arrived: a.now(), Proto: "local", UID: -1, Report: report}
-	env.SMTPUTF8 = !to.IsASCII()
-	draft, err := a.Spool.Create(a.ctx, env)
-	if err != nil {
-		return err
+	err := a.queueReport(ctx, env, n, true)
+	if err != nil && !errors.Is(err, spool.ErrQueued) {
+		// The letter may be what cannot be read.
+		err = a.queueReport(ctx, env, n, false)
 	}
-	defer draft.Discard()
-	original, err := a.locked.Open()
-	if err != nil {
-		return err
+	if err != nil && !errors.Is(err, spool.ErrQueued) {
+		return fmt.Errorf("report on %s: %w", a.e.ID, err)
 	}
-	defer original.Close()
-	received := message.Trace{ByHost: a.Hostname, ID: string(env.ID), UID: -1, At: a.now()}.Received()
-	if _, err := draft.Write(received.Raw); err != nil {
-		return err
-	}
-	r := a.compose(kind, rcpts, to)
-	r.Original = original
-	if _, err := r.WriteTo(draft); err != nil {
-		return err
-	}
-	if err := draft.Commit(a.ctx); err != nil {
-		return err
-	}
-	a.loop.events.Reported(a.ctx, &a.entry.Envelope, env.ID, to)
-	a.schedule.add(env.ID, a.now(), false)
-	_ = a.Spool.Wake(a.ctx, env.ID) // the loop may be asleep
+	a.events.Reported(ctx, &a.e.Envelope, env.ID, n.to)
+	a.add(env.ID, a.now(), false)
+	a.poke()
 	return nil
 }
 
-// maxReturned is the largest letter that comes back whole; of larger ones only
-// the header does (Postfix: bounce_size_limit).
-const maxReturned = 50_000
-
-// compose fills in a report. Its ID is that of the letter reported on.
-func (a *attempt) compose(kind string, rcpts []int, to address.Address) message.Report {
-	e := a.entry
-	r := message.Report{
-		ID: string(e.ID), Kind: kind, ReportingMTA: a.Hostname, To: to,
-		From:    address.Address{Local: "MAILER-DAEMON", Domain: a.Hostname},
-		Arrival: e.Arrived, Now: a.now(), Envid: e.EnvID, UTF8: e.SMTPUTF8 && !allASCII(e),
-		Full: kind == message.Failed && e.Ret != "HDRS" && e.Size <= maxReturned,
+func (a *attempt) queueReport(ctx context.Context, env *spool.Envelope, n notice, withLetter bool) error {
+	d, err := a.Spool.Recreate(ctx, env)
+	if err != nil {
+		return err
 	}
-	for _, i := range rcpts {
-		r.Recipients = append(r.Recipients, a.reportRecipient(kind, i))
+	defer d.Discard()
+	var letter io.Reader
+	if withLetter {
+		body, err := a.l.Open()
+		if err != nil {
+			return err
+		}
+		defer body.Close()
+		letter = body
+	}
+	received := message.Trace{ByHost: a.Hostname, ID: string(env.ID), UID: -1, At: env.Arrived}.Received()
+	if _, err := d.Write(received.Raw); err != nil {
+		return err
+	}
+	if _, err := a.text(n, env, letter).WriteTo(d); err != nil {
+		return err
+	}
+	return d.Commit(ctx)
+}
+
+func (a *attempt) text(n notice, env *spool.Envelope, letter io.Reader) message.Report {
+	full := n.kind == message.Failed && (a.e.Ret == "FULL" || a.e.Ret == "" && a.e.Size <= maxReturned)
+	r := message.Report{
+		ID: string(a.e.ID), Kind: n.kind, ReportingMTA: a.Hostname,
+		From: address.Address{Local: "MAILER-DAEMON", Domain: a.Hostname}, To: n.to,
+		Arrival: a.e.Arrived, Now: env.Arrived, Envid: a.e.EnvID,
+		Original: letter, Full: full, UTF8: env.SMTPUTF8,
+	}
+	for _, i := range n.rcpts {
+		r.Recipients = append(r.Recipients, a.rcptText(n, i))
 	}
 	return r
 }
 
-// reportRecipient is a recipient as the sender wrote it: what aliases made of it
-// is nobody's business.
-func (a *attempt) reportRecipient(kind string, i int) message.ReportRecipient {
-	to, state := a.entry.To[i], &a.entry.Progress.Rcpts[i]
-	r := message.ReportRecipient{Final: to.Address, Orig: to.Orig, Action: kind, LastAttempt: a.entry.Progress.Last}
+// rcptText tells of one recipient, by the address that the sender gave: what
+// aliases made of it is not for him.
+func (a *attempt) rcptText(n notice, i int) message.ReportRecipient {
+	state, to := a.e.Progress.Rcpts[i], a.e.To[i]
 	last := state.Last
-	if kind == message.Failed {
+	if n.kind == message.Failed && state.Failure != nil {
 		last = state.Failure
 	}
-	if last != nil {
-		r.Status, r.Diagnostic = last.Status, last.Reply
-		r.RemoteMTA = remoteName(last.Host)
+	if last == nil {
+		last = &spool.Event{Status: "4.4.1", Time: a.now(), Reply: "no attempt yet"}
 	}
-	switch kind {
-	case message.Delivered:
-		r.Status = "2.0.0"
-		if a.relays[i] {
-			r.Action = "relayed" // RFC 3461 section 5.2.2
-		}
-	case message.Delayed:
-		r.WillRetryUntil = a.entry.Arrived.Add(or(a.Lifetime, defaultLifetime))
+	r := message.ReportRecipient{
+		Final: to.Address, Orig: to.Orig, Action: n.kind, Status: last.Status,
+		RemoteMTA: hostName(last.Host), Diagnostic: last.Reply, LastAttempt: last.Time,
 	}
-	if r.Status == "" {
-		r.Status = "4.0.0"
+	switch {
+	case n.kind == message.Delayed:
+		r.WillRetryUntil = a.e.Arrived.Add(or(a.Lifetime, defaultLifetime))
+	case n.kind == message.Delivered && slices.ContainsFunc(hosts(state), func(h string) bool { return h != "" }):
+		r.Action = "relayed" // RFC 3464 section 2.3.3: to a host that will not report
 	}
 	return r
 }
 
-// remoteName takes address and port off "mx.example.org[192.0.2.1]:25".
-func remoteName(host string) string {
+// hostName takes address and port off "mx.example.org[192.0.2.1]:25".
+func hostName(host string) string {
 	name, _, _ := strings.Cut(host, "[")
 	return name
 }
 
-// warn tells the sender, once, that a letter is late.
-func (a *attempt) warn() error {
-	e := a.entry
-	if a.DelayWarning == 0 || e.Progress.Warned || e.From.IsNull() || a.now().Sub(e.Arrived) < a.DelayWarning {
+func hosts(state spool.State) (all []string) {
+	for _, e := range state.Dests {
+		all = append(all, e.Host)
+	}
+	return all
+}
+
+// warn tells the sender, once, that the letter still waits.
+func (a *attempt) warn(ctx context.Context) error {
+	after, p := a.DelayWarning, &a.e.Progress
+	if after <= 0 || p.Warned || a.e.From.IsNull() || a.now().Before(a.e.Arrived.Add(after)) {
 		return nil
 	}
-	var late []int
-	for i := range e.To {
-		if !e.Progress.Rcpts[i].Settled && a.wanted(message.Delayed, i) {
-			late = append(late, i)
+	n := notice{kind: message.Delayed, about: spool.ReportDelay, at: a.e.Arrived}
+	for i, state := range p.Rcpts {
+		if to := a.e.To[i]; !state.Settled && (to.Notify == "" || wants(to, "DELAY")) {
+			n.rcpts = append(n.rcpts, i)
 		}
 	}
-	if len(late) == 0 {
+	if len(n.rcpts) == 0 {
 		return nil
 	}
-	if err := a.write(message.Delayed, late); err != nil {
-		return fmt.Errorf("warn of delay: %w", err)
+	if err := a.notify(ctx, n); err != nil {
+		return err
 	}
-	return a.locked.Record(a.ctx, spool.Event{Kind: spool.Warned, Time: time.Time{}})
+	return a.record(ctx, spool.Event{Kind: spool.Warned})
 }

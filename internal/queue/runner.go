@@ -9,220 +9,247 @@ import (
 	"postbag/internal/spool"
 )
 
-// A loop is a Runner that holds the scheduler's lock.
-type loop struct {
-	*Runner
-	events   Events
-	schedule *schedule
-	listener *spool.Listener
-	active   int // attempts that run; of the loop's goroutine
-	done     chan int
-	work     context.Context // of attempts: outlives ctx by StopTimeout
-	running  sync.WaitGroup
-	stopped  map[spool.ID]bool // damaged ones that have been told of
-	mu       sync.Mutex
-}
-
-// Run schedules the queue until ctx ends. While another process does, it waits to
-// take over. Attempts that run when ctx ends have StopTimeout.
+// Run schedules the queue until ctx is done, as soon as no other process does.
+// Attempts that are under way then have StopTimeout to end in. It returns nil
+// after that.
 func (r *Runner) Run(ctx context.Context) error {
-	for {
-		lock, err := r.Spool.LockRunner(ctx)
-		if err == nil {
-			err = r.hold(ctx, lock, func(l *loop) error { return l.run(ctx) })
-		}
-		if ctx.Err() != nil {
-			return nil
-		}
-		if !errors.Is(err, spool.ErrLocked) && err != nil {
-			orSilent(r.Events).Trouble(ctx, "run queue", err)
-		}
-		select {
-		case <-time.After(takeover):
-		case <-ctx.Done():
-			return nil
-		}
+	lock := r.takeOver(ctx)
+	if lock == nil {
+		return nil
 	}
-}
-
-// Once makes one attempt at each of the messages, or at all there are, whether
-// they are due or not. When another process runs the queue, it is told to.
-func (r *Runner) Once(ctx context.Context, ids ...spool.ID) error {
-	lock, err := r.Spool.LockRunner(ctx)
-	if errors.Is(err, spool.ErrLocked) {
-		return r.tell(ctx, ids)
-	}
-	if err != nil {
-		return err
-	}
-	return r.hold(ctx, lock, func(l *loop) error { return l.once(ctx, ids) })
-}
-
-// tell makes messages due and wakes the process that runs the queue.
-func (r *Runner) tell(ctx context.Context, ids []spool.ID) error {
-	if len(ids) > 0 {
-		return r.Spool.Wake(ctx, ids...)
-	}
-	for e, err := range r.Spool.List(ctx) {
-		if err != nil || e.Active || e.Stopped() || e.Progress.Attempts == 0 {
-			continue
-		}
-		if err := r.Spool.Retry(ctx, e.ID); err != nil && !errors.Is(err, spool.ErrLocked) && !errors.Is(err, spool.ErrUnknown) {
-			return err
-		}
-	}
-	return r.Spool.Wake(ctx)
-}
-
-// hold runs f with the scheduler's lock and socket.
-func (r *Runner) hold(ctx context.Context, lock *spool.RunnerLock, f func(*loop) error) error {
 	defer lock.Unlock()
+	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	defer cancel()
+	w := r.newWork(attempts, false)
 	listener, err := r.Spool.Listen(ctx)
 	if err != nil {
-		return err
+		w.events.Trouble(ctx, "listen for the queue", err)
+		listener = nil
 	}
-	defer listener.Close()
-	work, cancel := context.WithCancel(context.WithoutCancel(ctx))
-	defer cancel()
-	l := &loop{
-		Runner: r, events: orSilent(r.Events), schedule: newSchedule(or(r.Concurrency, defaultConcurrency)), listener: listener,
-		done: make(chan int, maxActive), work: work, stopped: map[spool.ID]bool{},
+	w.loop(ctx, listener)
+	if listener != nil {
+		listener.Close()
 	}
-	stop := context.AfterFunc(ctx, func() { time.AfterFunc(or(r.StopTimeout, defaultStop), cancel) })
-	defer stop()
-	err = f(l)
-	l.running.Wait()
-	return err
-}
-
-// run goes on until ctx ends.
-func (l *loop) run(ctx context.Context) error {
-	if err := l.Spool.Clean(ctx); err != nil {
-		l.events.Trouble(ctx, "clean spool", err)
-	}
-	l.look(ctx, false)
-	again := time.NewTicker(rescan)
-	defer again.Stop()
-	for ctx.Err() == nil {
-		l.start()
-		timer := l.timer()
-		select {
-		case id := <-l.listener.IDs():
-			l.schedule.add(id, l.now(), false)
-		case <-l.listener.All():
-			l.look(ctx, false)
-		case <-again.C:
-			l.look(ctx, false)
-		case <-l.done:
-			l.active--
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-	}
+	stop := time.AfterFunc(or(r.StopTimeout, defaultStop), cancel)
+	defer stop.Stop()
+	w.attempts.Wait()
 	return nil
 }
 
-// timer fires when the next message is due.
-func (l *loop) timer() *time.Timer {
-	wait, ok := l.schedule.wait(l.now())
-	if !ok || l.active >= maxActive {
+// takeOver waits until this process has the scheduler's lock; nil when ctx is
+// done before.
+func (r *Runner) takeOver(ctx context.Context) *spool.RunnerLock {
+	for {
+		lock, err := r.Spool.LockRunner(ctx)
+		if err == nil {
+			return lock
+		}
+		if ctx.Err() == nil && !errors.Is(err, spool.ErrLocked) {
+			orSilent(r.Events).Trouble(ctx, "take the queue over", err)
+		}
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-time.After(takeover):
+		}
+	}
+}
+
+// Once makes one attempt at these messages, or at all, whatever is planned for
+// them, and returns when all have ended. What others work on is left to them. It
+// needs no daemon and does not disturb one.
+func (r *Runner) Once(ctx context.Context, ids ...spool.ID) error {
+	w := r.newWork(ctx, true)
+	w.takeDrops(ctx)
+	if len(ids) == 0 {
+		for e, err := range r.Spool.List(ctx) {
+			if err != nil {
+				w.events.Trouble(ctx, "read the queue", err)
+				continue
+			}
+			ids = append(ids, e.ID)
+		}
+	}
+	for _, id := range ids {
+		w.add(id, r.now(), true)
+	}
+	for ctx.Err() == nil {
+		w.start(ctx)
+		if w.idle(r.now()) {
+			break
+		}
+		select {
+		case <-w.changed:
+		case <-ctx.Done():
+		}
+	}
+	w.attempts.Wait()
+	return ctx.Err()
+}
+
+// A work is one call of Run or Once. Its loop alone starts attempts.
+type work struct {
+	*Runner
+	*schedule
+	ctx     context.Context // of attempts
+	events  Events
+	once    bool
+	changed chan struct{} // something may start
+
+	attempts sync.WaitGroup
+	mu       sync.Mutex
+	active   int
+	told     map[spool.ID]bool // damaged messages that have been reported
+}
+
+func (r *Runner) newWork(ctx context.Context, once bool) *work {
+	return &work{
+		Runner: r, schedule: newSchedule(or(r.Concurrency, defaultConcurrency)),
+		ctx: ctx, events: orSilent(r.Events), once: once,
+		changed: make(chan struct{}, 1), told: map[spool.ID]bool{},
+	}
+}
+
+// loop starts what is due until ctx is done.
+func (w *work) loop(ctx context.Context, listener *spool.Listener) {
+	var ids <-chan spool.ID
+	var all <-chan struct{}
+	if listener != nil {
+		ids, all = listener.IDs(), listener.All()
+	}
+	w.clean(ctx)
+	w.rescan(ctx)
+	drops, full := time.NewTicker(takeover), time.NewTicker(rescan)
+	defer drops.Stop()
+	defer full.Stop()
+	for ctx.Err() == nil {
+		w.start(ctx)
+		timer := w.timer()
+		select {
+		case <-ctx.Done():
+		case id := <-ids:
+			w.add(id, w.now(), false)
+		case <-all:
+			w.rescan(ctx)
+		case <-drops.C:
+			w.takeDrops(ctx)
+		case <-full.C:
+			w.clean(ctx)
+			w.rescan(ctx)
+		case <-timer.C:
+		case <-w.changed:
+		}
+		timer.Stop()
+	}
+}
+
+// timer fires when the next message is due. While all attempts are taken only
+// the end of one can start another.
+func (w *work) timer() *time.Timer {
+	wait, ok := w.wait(w.now())
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if !ok || w.active >= maxActive {
 		wait = rescan
 	}
 	return time.NewTimer(wait)
 }
 
-// once goes on until nothing is left to attempt.
-func (l *loop) once(ctx context.Context, ids []spool.ID) error {
-	for _, id := range ids {
-		l.schedule.add(id, l.now(), true)
-	}
-	if len(ids) == 0 {
-		l.look(ctx, true)
-	}
-	for ctx.Err() == nil {
-		l.start()
-		if l.active == 0 && l.schedule.idle(l.now()) {
-			return nil
-		}
-		timer := time.NewTimer(time.Second)
-		select {
-		case id := <-l.listener.IDs():
-			l.schedule.add(id, l.now(), false)
-		case <-l.listener.All():
-			l.look(ctx, false)
-		case <-l.done:
-			l.active--
-		case <-timer.C:
-		case <-ctx.Done():
-		}
-		timer.Stop()
-	}
-	return nil
-}
-
-// look takes what users have dropped and puts all messages into the schedule.
-func (l *loop) look(ctx context.Context, force bool) {
-	l.takeDrops(ctx)
-	for e, err := range l.Spool.List(ctx) {
-		if err != nil {
-			if ctx.Err() == nil {
-				l.events.Trouble(ctx, "read queue", err)
-			}
-			continue
-		}
-		if e.Stopped() {
-			l.tellStopped(ctx, e)
-			continue
-		}
-		at := e.Progress.Next
-		if at.IsZero() || e.Progress.Placing() {
-			at = l.now()
-		}
-		if force {
-			at = l.now()
-		}
-		l.schedule.add(e.ID, at, force)
-	}
-}
-
-// takeDrops moves submissions of unprivileged users into the queue.
-func (l *loop) takeDrops(ctx context.Context) {
-	ids, refused, err := l.Spool.TakeDrops(ctx)
-	if err != nil {
-		l.events.Trouble(ctx, "take dropped messages", err)
-	}
-	for _, r := range refused {
-		l.events.Trouble(ctx, "refused dropped file "+r.File, r.Err)
-	}
-	for _, id := range ids {
-		l.schedule.add(id, l.now(), false)
-	}
-}
-
-// tellStopped tells of a damaged message once.
-func (l *loop) tellStopped(ctx context.Context, e *spool.Entry) {
-	l.mu.Lock()
-	told := l.stopped[e.ID]
-	l.stopped[e.ID] = true
-	l.mu.Unlock()
-	if e.Damage != nil && !told {
-		l.events.Stopped(ctx, e.ID, e.Damage)
-	}
-}
-
-// start begins all attempts that may begin now.
-func (l *loop) start() {
-	for l.active < maxActive {
-		st, ok := l.schedule.next(l.now())
+// start begins what may start now.
+func (w *work) start(ctx context.Context) {
+	for ctx.Err() == nil && w.enter() {
+		st, ok := w.next(w.now())
 		if !ok {
+			w.leave()
 			return
 		}
-		l.active++
-		l.running.Go(func() {
-			next, parked := l.attempt(st)
-			l.schedule.end(st.id, next, parked)
-			l.done <- 1
-		})
+		w.attempts.Go(func() { w.run(st) })
+	}
+}
+
+func (w *work) enter() bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.active >= maxActive {
+		return false
+	}
+	w.active++
+	return true
+}
+
+func (w *work) leave() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.active--
+}
+
+// run is the goroutine of one attempt.
+func (w *work) run(st start) {
+	next, parked := w.attempt(w.ctx, st)
+	w.end(st.id, next, parked)
+	w.pass(st.only)
+	w.leave()
+	w.poke()
+}
+
+func (w *work) poke() {
+	select {
+	case w.changed <- struct{}{}:
+	default:
+	}
+}
+
+// rescan looks at the whole queue.
+func (w *work) rescan(ctx context.Context) {
+	w.takeDrops(ctx)
+	for e, err := range w.Spool.List(ctx) {
+		switch {
+		case err != nil:
+			w.events.Trouble(ctx, "read the queue", err)
+		case e.Damage != nil:
+			w.stopped(ctx, e)
+		case !e.Progress.Held:
+			w.add(e.ID, dueAt(e), false)
+		}
+	}
+}
+
+// dueAt is when a message is due, never the zero time, which means never. What a
+// crash has interrupted is completed at once.
+func dueAt(e *spool.Entry) time.Time {
+	if e.Progress.Next.IsZero() || e.Progress.Placing() {
+		return e.Arrived
+	}
+	return e.Progress.Next
+}
+
+// takeDrops brings what users have dropped into the queue.
+func (w *work) takeDrops(ctx context.Context) {
+	ids, refused, err := w.Spool.TakeDrops(ctx)
+	if err != nil {
+		w.events.Trouble(ctx, "take what was dropped", err)
+	}
+	for _, no := range refused {
+		w.events.Trouble(ctx, "refuse drop/"+no.File, no.Err)
+	}
+	for _, id := range ids {
+		w.add(id, w.now(), false)
+	}
+}
+
+func (w *work) clean(ctx context.Context) {
+	if err := w.Spool.Clean(ctx); err != nil && ctx.Err() == nil {
+		w.events.Trouble(ctx, "clean the queue", err)
+	}
+}
+
+// stopped tells once of a message that cannot be sent.
+func (w *work) stopped(ctx context.Context, e *spool.Entry) {
+	w.mu.Lock()
+	told := w.told[e.ID]
+	w.told[e.ID] = true
+	w.mu.Unlock()
+	if !told {
+		w.events.Stopped(ctx, e.ID, e.Damage)
 	}
 }

@@ -2,6 +2,7 @@ package queue
 
 import (
 	"container/heap"
+	"slices"
 	"sync"
 	"time"
 
@@ -191,12 +192,34 @@ func (s *schedule) release(key string, answered bool) {
 	if answered {
 		d.window = min(d.window+d.busy+1, s.limit)
 	}
-	for n := d.window - d.busy; n > 0 && len(d.waiting) > 0; n-- {
-		s.ready = append(s.ready, d.waiting[0])
-		d.waiting = d.waiting[1:]
-	}
+	s.offer(key, d)
 	if d.busy == 0 && len(d.waiting) == 0 && answered {
 		delete(s.dests, key)
+	}
+}
+
+// offer makes those ready that wait for free slots.
+func (s *schedule) offer(key string, d *destination) {
+	for n := d.window - d.busy; n > 0 && len(d.waiting) > 0; {
+		it := d.waiting[0]
+		d.waiting = d.waiting[1:]
+		// It may have become due, or have gone, since it was parked.
+		if !it.active && slices.Contains(it.parked, key) {
+			s.ready = append(s.ready, it)
+			n--
+		}
+	}
+}
+
+// pass offers slots of destinations to the next, after the attempt for which
+// they were offered has ended: it may have used none.
+func (s *schedule) pass(keys []string) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	for _, key := range keys {
+		if d := s.dests[key]; d != nil {
+			s.offer(key, d)
+		}
 	}
 }
 

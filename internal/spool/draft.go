@@ -2,6 +2,7 @@ package spool
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"hash/crc32"
 	"io"
@@ -45,6 +46,24 @@ func (s *Spool) Create(ctx context.Context, e *Envelope) (*Draft, error) {
 		e.Arrived = s.now()
 	}
 	return s.draft(e, s.Path("queue", "tmp", e.ID.fileName()), 0o600)
+}
+
+// Recreate is Create for an ID that was derived from a message whose lock the
+// caller holds (ID.Derive). What a crash has left of an earlier try is removed;
+// ErrQueued when that try had come to its end.
+func (s *Spool) Recreate(ctx context.Context, e *Envelope) (*Draft, error) {
+	_, err := s.find(e.ID)
+	if err == nil {
+		return nil, fmt.Errorf("create message %s: %w", e.ID, ErrQueued)
+	}
+	if !errors.Is(err, ErrUnknown) {
+		return nil, err
+	}
+	err = s.fs.Remove(s.Path("queue", "tmp", e.ID.fileName()))
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return nil, fmt.Errorf("create message %s: %w", e.ID, err)
+	}
+	return s.Create(ctx, e)
 }
 
 func (s *Spool) draft(e *Envelope, tmp string, perm iofs.FileMode) (*Draft, error) {

@@ -37,6 +37,7 @@ type Event struct {
 	Status string `json:"s,omitempty"` // RFC 3463
 	Reply  string `json:"m,omitempty"` // what the next hop said, or why
 	Host   string `json:"h,omitempty"` // who said so
+	Took   bool   `json:"q,omitempty"` // Delivered: the next host will report on it
 
 	Dir  string `json:"dir,omitempty"`
 	Tmp  string `json:"tmp,omitempty"`

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/binary"
 	"fmt"
+	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
@@ -78,4 +79,12 @@ func idOfFile(name string) (ID, bool) {
 	}
 	id, err := ParseID(base[at+1:])
 	return id, err == nil && id.fileName() == base
+}
+
+// Derive gives the ID of the letter that is written because of something that
+// happened to message id: the same one each time, so that a crash does not make
+// it twice.
+func (id ID) Derive(at time.Time, what string) ID {
+	sum := crc32.ChecksumIEEE([]byte(string(id) + " " + what))
+	return makeID(at.UnixMicro(), sum)
 }

@@ -44,6 +44,7 @@ import (
 var (
 	ErrUnknown = errors.New("no such message in the queue")
 	ErrLocked  = errors.New("message is being worked on")
+	ErrQueued  = errors.New("message is in the queue already")
 )
 
 // Options of a Spool; the zero value works.

@@ -518,6 +518,28 @@ func TestIDsAreUniqueAndSortByAge(t *testing.T) {
 	}
 }
 
+func TestADerivedLetterIsMadeOnce(t *testing.T) {
+	s := open(t, durable.New())
+	at := time.Now()
+	e := letter("a@example.net")
+	e.ID = s.NewID().Derive(at, "bounce")
+	if other := s.NewID().Derive(at, "bounce"); other == e.ID || e.ID.Derive(at, "delay") == e.ID {
+		t.Errorf("%s is the ID of two letters", other)
+	}
+	// A crash has left a part of it.
+	os.WriteFile(s.Path("queue/tmp", e.ID.fileName()), []byte("X-"), 0o600)
+	d, err := s.Recreate(ctx, e)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := d.Commit(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Recreate(ctx, e); !errors.Is(err, ErrQueued) {
+		t.Errorf("made twice: %v", err)
+	}
+}
+
 func TestCleanRemovesProgressOfMessagesThatAreGone(t *testing.T) {
 	s := open(t, durable.New())
 	id := queue(t, s, "x\n", "a@example.net")

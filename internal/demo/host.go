@@ -27,14 +27,17 @@ type host struct {
 
 const password = "correct horse"
 
-// prepare writes users and configuration.
+// prepare writes aliases, users and configuration.
 func (h *host) prepare() error {
 	h.dir = filepath.Join(h.demo.dir, h.name)
 	h.addr = map[string]string{}
 	if err := os.MkdirAll(filepath.Join(h.dir, "spool"), 0o700); err != nil {
 		return err
 	}
-	users := fmt.Sprintf("%s:{PLAIN}%s\npostmaster:{PLAIN}%s\n", h.user, password, password)
+	if err := os.WriteFile(filepath.Join(h.dir, "aliases"), []byte("postmaster: "+h.user+"\n"), 0o600); err != nil {
+		return err
+	}
+	users := fmt.Sprintf("%s:{PLAIN}%s\n", h.user, password)
 	if err := os.WriteFile(filepath.Join(h.dir, "users"), []byte(users), 0o600); err != nil {
 		return err
 	}

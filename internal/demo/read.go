@@ -101,8 +101,8 @@ func (h *host) runFetch(to string) (string, error) {
 	if err != nil {
 		return "", fmt.Errorf("fetch: %w: %s", err, out)
 	}
-	files, err := os.ReadDir(filepath.Join(to, "new"))
-	return fmt.Sprintf("%d letters are there", len(files)), err
+	letters, err := readMaildir(to)
+	return fmt.Sprintf("%d letters are there", len(letters)), err
 }
 
 // readMaildir gives the letters of a Maildir.

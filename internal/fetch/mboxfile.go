@@ -97,19 +97,21 @@ func (b *mboxFile) dotLock(path string) (busy bool, err error) {
 	if err := f.Close(); err != nil {
 		return false, err
 	}
-	if err = b.fs.Link(own, path); err == nil {
-		b.dot = path
-		return false, nil
-	}
-	if !errors.Is(err, fs.ErrExist) {
-		return false, err
-	}
-	if forgotten(path) {
+	err = b.fs.Link(own, path)
+	if errors.Is(err, fs.ErrExist) && forgotten(path) {
 		if err := b.fs.Remove(path); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return false, err
 		}
+		err = b.fs.Link(own, path)
 	}
-	return true, nil
+	switch {
+	case errors.Is(err, fs.ErrExist):
+		return true, nil
+	case err != nil:
+		return false, err
+	}
+	b.dot = path
+	return false, nil
 }
 
 // forgotten reports whether a dot lock's owner is gone: its process number
@@ -127,7 +129,12 @@ func forgotten(path string) bool {
 		return false
 	}
 	pid, err := strconv.Atoi(strings.TrimSpace(string(text)))
-	return err == nil && pid > 0 && errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
+	if err != nil || pid <= 0 {
+		return false
+	}
+	// Our own number was somebody's before the machine, or the container, began
+	// anew: we have no such lock.
+	return pid == os.Getpid() || errors.Is(syscall.Kill(pid, 0), syscall.ESRCH)
 }
 
 func (b *mboxFile) close() {

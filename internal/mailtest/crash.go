@@ -51,7 +51,7 @@ func Crash(t *testing.T, s Scenario) {
 	d := readDisk(t, root)
 	rec := &recorder{root: root}
 	s.Run(durable.NewTraced(rec), root)
-	x := &search{t: t, s: s, effort: howMuch(), seen: map[[32]byte]bool{}, random: rand.New(rand.NewPCG(1, 2))}
+	x := &search{t: t, s: s, root: root, effort: howMuch(), seen: map[[32]byte]bool{}, random: rand.New(rand.NewPCG(1, 2))}
 	x.crash(d, rec.events, true)
 	t.Logf("%d steps, %d states", len(rec.events), len(x.seen))
 }
@@ -75,6 +75,7 @@ func scratch(t *testing.T) string {
 type search struct {
 	t      *testing.T
 	s      Scenario
+	root   string // always the same: programs write down paths
 	effort effort
 	seen   map[[32]byte]bool
 	random *rand.Rand
@@ -284,8 +285,8 @@ func (x *search) try(d *disk, open []uncertainty, choice []int, at string, deep 
 	}
 	sum := sha256.New()
 	fmt.Fprintln(sum, len(d.answers))
-	root := scratch(x.t)
-	defer os.RemoveAll(root)
+	root := x.root
+	os.RemoveAll(root)
 	if err := w.write(d.root, root, pending, map[*node]string{}, func(path string, data []byte) {
 		rel, _ := filepath.Rel(root, path)
 		fmt.Fprintf(sum, "%s %d %x\n", rel, len(data), data)

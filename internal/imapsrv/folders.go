@@ -236,14 +236,23 @@ func (s *session) list(l *listing) error {
 
 // listed decides whether a folder is in the list.
 func (s *session) listed(l *listing, f account.Folder, all []account.Folder) bool {
-	if !slices.ContainsFunc(l.patterns, func(p string) bool { return match(f.Name, p, s.tree.Separator()) }) {
+	fits := func(name string) bool {
+		return slices.ContainsFunc(l.patterns, func(p string) bool { return match(name, p, s.tree.Separator()) })
+	}
+	if !fits(f.Name) {
 		return false
 	}
 	switch {
+	case l.lsub && !f.Subscribed:
+		// A level stands for those below it that the pattern keeps out (RFC 3501
+		// section 6.3.9).
+		return slices.ContainsFunc(all, func(o account.Folder) bool {
+			return o.Subscribed && !fits(o.Name) && strings.HasPrefix(o.Name, f.Name+string(rune(s.tree.Separator())))
+		})
 	case l.special && len(f.SpecialUse) == 0:
 		return false
 	case l.subscribed && !f.Subscribed:
-		return (l.recursive || l.lsub) && subscribedBelow(f, all, s.tree.Separator())
+		return l.recursive && subscribedBelow(f, all, s.tree.Separator())
 	case !l.subscribed && !f.Exists && !f.HasChildren:
 		return false
 	}

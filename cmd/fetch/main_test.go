@@ -6,6 +6,6 @@ import (
 	"postbag/cmd/internal/scripttest"
 )
 
-func TestScripts(t *testing.T) { scripttest.Run(t, "fetch", "popd") }
+func TestScripts(t *testing.T) { scripttest.Run(t, "fetch", "popd", "imapd") }
 
 func TestManPage(t *testing.T) { scripttest.CheckPage(t, "fetch", "../../man/fetch.1") }

@@ -36,11 +36,13 @@ type history struct {
 	uid     map[string]uint32 // where each text was
 	deleted map[string]bool   // texts that were deleted, as POP3 was told
 	wrong   []string
+	looks   map[string]int // by protocol
 }
 
 func (h *history) note(who string, seen observation) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
+	h.looks[who]++
 	there := map[string]bool{}
 	for uid, text := range seen {
 		if there[text] {
@@ -292,7 +294,7 @@ func TestManyProgramsOnOneMaildir(t *testing.T) {
 	if err := os.WriteFile(users, []byte("ann:{PLAIN}secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := &history{text: map[uint32]string{}, uid: map[string]uint32{}, deleted: map[string]bool{}}
+	h := &history{text: map[uint32]string{}, uid: map[string]uint32{}, deleted: map[string]bool{}, looks: map[string]int{}}
 	pops := []string{startDaemon(t, filepath.Join(bin, "popd"), "pop3", spool, users)}
 	if imapds == 0 {
 		pops = append(pops, startDaemon(t, filepath.Join(bin, "popd"), "pop3", spool, users))
@@ -347,7 +349,10 @@ func TestManyProgramsOnOneMaildir(t *testing.T) {
 	for _, w := range h.wrong[:min(10, len(h.wrong))] {
 		t.Error(w)
 	}
-	t.Logf("%d letters, %d deleted", len(texts), len(deleted))
+	if len(texts) == 0 || h.looks["POP3"] == 0 || imapds > 0 && h.looks["IMAP"] == 0 {
+		t.Error("nothing was seen")
+	}
+	t.Logf("%d letters, %d deleted, looks %v", len(texts), len(deleted), h.looks)
 }
 
 // lastLook reads all and deletes nothing.

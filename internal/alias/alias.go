@@ -7,8 +7,10 @@
 // comment line; names and targets may be quoted. A target is an address, a name
 // of this host, :include:/path of a file with more targets, |command or /file.
 //
-// A File is read again when it changes. While it cannot be understood, Lookup
-// fails, so that mail waits instead of going where it should not.
+// A File is read again when it changes. While it cannot be understood, or has
+// gone after it was there, Lookup fails, so that mail waits instead of going where
+// it should not. Of names that are there twice the first counts, as in Postfix;
+// Check names the other.
 package alias
 
 import (
@@ -37,6 +39,7 @@ const (
 type Target struct {
 	Kind    Kind
 	Address address.Address // of Address; its domain may be missing
+	Final   bool            // written \name: an account, though there is an alias of this name
 	Text    string          // of Pipe and Path
 }
 
@@ -48,7 +51,8 @@ type File struct {
 	looked  time.Time
 	mtime   time.Time
 	size    int64
-	entries map[string][]string // name in lower case to raw targets
+	entries map[string][]string // name in lower case to raw targets; nil: never read
+	twice   error               // the first name that is there twice
 	err     error
 }
 
@@ -69,6 +73,9 @@ func (f *File) Check() error {
 	f.refresh()
 	if f.err != nil {
 		return f.err
+	}
+	if f.twice != nil {
+		return f.twice
 	}
 	for name, raw := range f.entries {
 		if _, err := expand(raw); err != nil {
@@ -110,8 +117,8 @@ func (f *File) refresh() {
 	}
 	f.looked = time.Now()
 	st, err := os.Stat(f.path)
-	if errors.Is(err, iofs.ErrNotExist) {
-		f.entries, f.err, f.mtime = nil, nil, time.Time{}
+	if errors.Is(err, iofs.ErrNotExist) && f.entries == nil {
+		f.err = nil
 		return
 	}
 	if err == nil && st.ModTime().Equal(f.mtime) && st.Size() == f.size && f.err == nil {
@@ -126,24 +133,29 @@ func (f *File) refresh() {
 		return
 	}
 	f.mtime, f.size = st.ModTime(), st.Size()
-	f.entries, f.err = parse(f.path, string(text))
+	if entries, twice, err := parse(f.path, string(text)); err != nil {
+		f.err = err
+	} else {
+		f.entries, f.twice, f.err = entries, twice, nil
+	}
 }
 
 // parse reads the text of an aliases file. Errors have file and line.
-func parse(path, text string) (map[string][]string, error) {
-	entries := map[string][]string{}
+func parse(path, text string) (entries map[string][]string, twice, err error) {
+	entries = map[string][]string{}
 	for _, l := range logicalLines(text) {
 		name, targets, err := parseLine(l.text)
 		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
+			return nil, nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
 		}
 		key := strings.ToLower(name)
-		if _, twice := entries[key]; twice {
-			return nil, fmt.Errorf("%s:%d: alias %s is there twice", path, l.number, name)
+		if _, there := entries[key]; !there {
+			entries[key] = targets
+		} else if twice == nil {
+			twice = fmt.Errorf("%s:%d: alias %s is there twice", path, l.number, name)
 		}
-		entries[key] = targets
 	}
-	return entries, nil
+	return entries, twice, nil
 }
 
 type line struct {
@@ -169,23 +181,9 @@ func logicalLines(text string) []line {
 
 // parseLine reads `name: target, target`.
 func parseLine(s string) (name string, targets []string, err error) {
-	if strings.HasPrefix(s, `"`) {
-		var ok bool
-		if name, s, ok = strings.Cut(s[1:], `"`); !ok {
-			return "", nil, errors.New("quote without end")
-		}
-		if s, ok = strings.CutPrefix(strings.TrimLeft(s, " \t"), ":"); !ok {
-			return "", nil, errors.New("colon is missing")
-		}
-	} else {
-		var ok bool
-		if name, s, ok = strings.Cut(s, ":"); !ok {
-			return "", nil, errors.New("colon is missing")
-		}
-	}
-	name = strings.TrimSpace(name)
-	if name == "" {
-		return "", nil, errors.New("name is missing")
+	name, s, err = parseName(s)
+	if err != nil {
+		return "", nil, err
 	}
 	if targets, err = split(s); err != nil {
 		return "", nil, err
@@ -196,6 +194,30 @@ func parseLine(s string) (name string, targets []string, err error) {
 		}
 	}
 	return name, targets, nil
+}
+
+// parseName takes `name:` off, which may be quoted.
+func parseName(s string) (name, rest string, err error) {
+	quoted, isQuoted := strings.CutPrefix(s, `"`)
+	ok := true
+	if isQuoted {
+		if name, s, ok = strings.Cut(quoted, `"`); !ok {
+			return "", "", errors.New("quote without end")
+		}
+		rest, ok = strings.CutPrefix(strings.TrimLeft(s, " \t"), ":")
+	} else {
+		name, rest, ok = strings.Cut(s, ":")
+		name = strings.TrimSpace(name)
+	}
+	switch {
+	case !ok:
+		return "", "", errors.New("colon is missing")
+	case name == "":
+		return "", "", errors.New("name is missing")
+	case !isQuoted && strings.Contains(name, "@"):
+		return "", "", fmt.Errorf("alias %s has a domain: names of this host have none", name)
+	}
+	return name, rest, nil
 }
 
 // split takes a list apart at commas that are not quoted.
@@ -240,18 +262,21 @@ func parseTarget(s string) (Target, error) {
 	}
 	switch {
 	case strings.HasPrefix(plain, include):
+		if path := strings.TrimSpace(plain[len(include):]); !strings.HasPrefix(path, "/") {
+			return Target{}, fmt.Errorf("%s%s: the path begins with /", include, path)
+		}
 		return Target{Kind: Path, Text: plain}, nil
 	case strings.HasPrefix(plain, "|"):
 		return Target{Kind: Pipe, Text: plain[1:]}, nil
 	case strings.HasPrefix(plain, "/"):
 		return Target{Kind: Path, Text: plain}, nil
 	}
-	plain = strings.TrimPrefix(s, `\`) // \name: no further expansion, where there is none
+	plain, final := strings.CutPrefix(s, `\`)
 	list, err := address.ParseList(plain)
 	if err != nil || len(list) != 1 {
 		return Target{}, fmt.Errorf("target %q is no address", s)
 	}
-	return Target{Address: list[0].Address}, nil
+	return Target{Address: list[0].Address, Final: final}, nil
 }
 
 // expand turns raw targets into targets, files that are included too. These may

@@ -13,7 +13,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	iofs "io/fs"
 	"os"
+	"strconv"
 	"strings"
 
 	"postbag/internal/address"
@@ -52,7 +54,7 @@ type Expander struct {
 
 // A System knows the accounts of this host; see SystemAccounts.
 type System interface {
-	Lookup(name string) (auth.Account, bool)
+	Lookup(name string) (account auth.Account, ok bool, err error)
 }
 
 // maxDepth bounds aliases that lead to aliases.
@@ -133,23 +135,20 @@ func (x *expansion) add(a address.Address, depth int) error {
 		return nil
 	}
 	x.seen[a.Key()] = true
-	if r, ok := x.Routes.Match(a); ok && a.Domain != "" && (!x.Local(a) || !isCatchAll(r, x.Routes, a)) {
+	// The pattern * is for other hosts: it takes no local mail away.
+	if r, ok := x.Routes.MatchNamed(a); ok {
 		return x.byRoute(a, r)
 	}
 	if x.Local(a) {
 		return x.local(a, depth)
 	}
-	r, _ := route.ParseURL("mx:")
-	if x.Smarthost != nil {
-		r = *x.Smarthost
+	if r, ok := x.Routes.Match(a); ok {
+		return x.byRoute(a, r)
 	}
-	return x.byRoute(a, r)
-}
-
-// isCatchAll keeps the pattern * from taking local mail away.
-func isCatchAll(r route.Route, t *route.Table, a address.Address) bool {
-	other, ok := t.Match(address.Address{Local: "x", Domain: "catch-all.invalid"})
-	return ok && other == r
+	if x.Smarthost != nil {
+		return x.byRoute(a, *x.Smarthost)
+	}
+	return x.byRoute(a, route.Route{Kind: route.MX})
 }
 
 // byRoute adds what a route says.
@@ -185,7 +184,7 @@ func (x *expansion) local(a address.Address, depth int) error {
 			return status.Temp("resolve "+a.String(), "4.3.0", "aliases cannot be read", err)
 		}
 		if ok {
-			return x.targets(a, targets, depth)
+			return x.targets(name, targets, depth)
 		}
 		account, ok, err := x.account(name)
 		if err != nil {
@@ -195,16 +194,22 @@ func (x *expansion) local(a address.Address, depth int) error {
 			return x.mailbox(name, account)
 		}
 	}
-	if role := strings.ToLower(a.Local); roles[role] || role == "root" {
-		return x.role(a, role, depth)
+	for _, name := range x.forms(a) {
+		if role := strings.ToLower(name.Local); roles[role] || role == "root" {
+			return x.role(name, role, depth)
+		}
 	}
-	return status.Perm("resolve "+a.String(), "5.1.1", "<"+a.String()+">: no such user here", auth.ErrNoAccount)
+	// A target of an alias is completed as a name on a command line is.
+	if a.Domain == "" && depth > 0 && x.Origin != "" {
+		return x.add(address.Address{Local: a.Local, Domain: x.Origin}, depth+1)
+	}
+	return status.Perm("resolve "+a.String(), "5.1.1", "<"+x.asked.String()+">: no such user here", auth.ErrNoAccount)
 }
 
 // forms are the address itself and, where it has a subaddress, that without.
 func (x *expansion) forms(a address.Address) []address.Address {
-	base, detail := a.Split(x.Delimiter)
-	if x.Delimiter == "" || detail == "" {
+	base, _ := a.Split(x.Delimiter)
+	if base == a {
 		return []address.Address{a}
 	}
 	return []address.Address{a, base}
@@ -223,8 +228,7 @@ func (x *expansion) account(a address.Address) (auth.Account, bool, error) {
 		if x.System == nil {
 			return auth.Account{}, false, nil
 		}
-		account, ok := x.System.Lookup(a.Local)
-		return account, ok, nil
+		return x.System.Lookup(a.Local)
 	}
 	name := a
 	if _, literal := address.IsLiteral(a.Domain); literal || a.Domain == "" {
@@ -240,24 +244,35 @@ func (x *expansion) account(a address.Address) (auth.Account, bool, error) {
 func (x *expansion) targets(a address.Address, targets []alias.Target, depth int) error {
 	for _, t := range targets {
 		if t.Kind != alias.Address {
-			return status.Temp("resolve "+a.String(), "4.3.5", "<"+a.String()+"> cannot be delivered now",
+			return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now",
 				fmt.Errorf("alias leads to %q: commands and files are not possible yet", t.Text))
 		}
-		// An alias may lead to the account of its own name.
-		if t.Address.Domain == "" && strings.EqualFold(t.Address.Local, a.Local) || t.Address.Key() == a.Key() {
-			account, ok, err := x.account(a)
-			if err == nil && ok {
-				if err := x.mailbox(a, account); err != nil {
-					return err
-				}
-				continue
-			}
-		}
-		if err := x.add(t.Address, depth+1); err != nil {
+		if err := x.target(a, t, depth); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// target follows one target of the alias a. The account of the alias's own name
+// is meant by that name, and an account by \name.
+func (x *expansion) target(a address.Address, t alias.Target, depth int) error {
+	own := t.Address.Domain == "" && strings.EqualFold(t.Address.Local, a.Local) || t.Address.Key() == a.Key()
+	if !own && (!t.Final || !x.Local(t.Address)) {
+		return x.add(t.Address, depth+1)
+	}
+	name := t.Address
+	if own {
+		name = a
+	}
+	account, ok, err := x.account(name)
+	if err != nil {
+		return status.Temp("resolve "+a.String(), "4.3.0", "accounts cannot be read", err)
+	}
+	if ok {
+		return x.mailbox(name, account)
+	}
+	return x.add(t.Address, depth+1)
 }
 
 // role leads the names that must be there to root, and root without account to a
@@ -266,17 +281,24 @@ func (x *expansion) role(a address.Address, role string, depth int) error {
 	if role != "root" {
 		return x.add(address.Address{Local: "root", Domain: ""}, depth+1)
 	}
-	return x.mailbox(a, auth.Account{Name: "root", UID: -1})
+	return x.mailbox(a, auth.Account{Name: "root", UID: -1, GID: -1, Maildir: inSpool})
 }
+
+// inSpool is where those have their mail who have no usable home.
+const inSpool = "%s/mail/%u"
 
 // mailbox adds the Maildir of an account.
 func (x *expansion) mailbox(a address.Address, account auth.Account) error {
 	dir, err := x.Maildirs.Dir(account)
 	if err != nil {
-		return status.Temp("resolve "+a.String(), "4.3.5", "<"+a.String()+"> cannot be delivered now", err)
+		return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now", err)
 	}
 	final := address.Address{Local: account.Name, Domain: x.Hostname}
-	if parsed, err := address.ParseUnqualified(account.Name); err == nil && parsed.Domain != "" {
+	parsed, err := address.ParseUnqualified(account.Name)
+	if err == nil {
+		final.Local = parsed.Local
+	}
+	if parsed.Domain != "" {
 		final = parsed
 	} else if a.Domain != "" {
 		final.Domain = a.Domain
@@ -311,20 +333,24 @@ func (e *Expander) Where(ctx context.Context, a address.Address) ([]string, erro
 // passwd(5) file. Their mail lies in the spool, under the uid of the daemon.
 type SystemAccounts struct{ Path string }
 
-// Lookup finds an account; the file is read each time, for few ask.
-func (s SystemAccounts) Lookup(name string) (auth.Account, bool) {
+// Lookup finds an account; the file is read each time, for few ask. One that is
+// missing has none; one that cannot be read keeps mail waiting.
+func (s SystemAccounts) Lookup(name string) (auth.Account, bool, error) {
 	b, err := os.ReadFile(s.Path)
-	if err != nil {
-		return auth.Account{}, false
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return auth.Account{}, false, fmt.Errorf("read accounts: %w", err)
 	}
 	for _, line := range strings.Split(string(b), "\n") {
 		f := strings.Split(line, ":")
-		if len(f) < 7 || !strings.EqualFold(f[0], name) {
-			continue
-		}
-		if f[2] == "0" || len(f[2]) >= 4 && f[2] != "65534" {
-			return auth.Account{Name: f[0], UID: -1, GID: -1, Home: f[5]}, true
+		if len(f) == 7 && strings.EqualFold(f[0], name) && hasMail(f[2]) {
+			return auth.Account{Name: f[0], UID: -1, GID: -1, Home: f[5], Maildir: inSpool}, true, nil
 		}
 	}
-	return auth.Account{}, false
+	return auth.Account{}, false, nil
+}
+
+// hasMail tells by a uid whether the account is a person's: not nobody's.
+func hasMail(uid string) bool {
+	n, err := strconv.ParseUint(uid, 10, 32)
+	return err == nil && (n == 0 || n >= 1000 && n != 65534)
 }

@@ -22,6 +22,7 @@ import (
 	"errors"
 	"fmt"
 	"net/url"
+	"path"
 	"strconv"
 	"strings"
 
@@ -100,38 +101,58 @@ func (t *Table) add(line string) error {
 }
 
 func (t *Table) put(pattern string, r Route) error {
-	into, key := t.domains, ""
-	switch {
-	case pattern == "*":
+	if pattern == "*" {
 		if t.all != nil {
-			return errors.New("pattern * is there twice")
+			return errTwice(pattern)
 		}
 		t.all = &r
 		return nil
-	case strings.Contains(pattern, "@"):
-		a, err := address.Parse(pattern)
-		if err != nil {
-			return err
-		}
-		into, key = t.addresses, a.Key()
-	case strings.HasPrefix(pattern, "."):
-		into, key = t.below, address.DomainUnicode(pattern[1:])
-	default:
-		key = address.DomainUnicode(pattern)
 	}
-	if _, err := address.DomainASCII(strings.TrimPrefix(pattern, ".")); into != nil && !strings.Contains(pattern, "@") && err != nil {
+	into, key, err := t.place(pattern)
+	if err != nil {
 		return fmt.Errorf("pattern %q: %w", pattern, err)
 	}
 	if _, twice := into[key]; twice {
-		return fmt.Errorf("pattern %s is there twice", pattern)
+		return errTwice(pattern)
 	}
 	into[key] = r
 	return nil
 }
 
+func errTwice(pattern string) error { return fmt.Errorf("pattern %s is there twice", pattern) }
+
+// place tells in which map and under which key a pattern stands.
+func (t *Table) place(pattern string) (into map[string]Route, key string, err error) {
+	if strings.Contains(pattern, "@") {
+		a, err := address.Parse(pattern)
+		return t.addresses, a.Key(), err
+	}
+	domain, below := strings.CutPrefix(pattern, ".")
+	into = t.domains
+	if below {
+		into = t.below
+	}
+	if _, literal := address.IsLiteral(domain); !literal || below {
+		_, err = address.DomainASCII(domain)
+	}
+	return into, address.DomainUnicode(domain), err
+}
+
 // Match finds the most specific route for an address.
 func (t *Table) Match(a address.Address) (Route, bool) {
-	if t == nil {
+	if r, ok := t.MatchNamed(a); ok {
+		return r, true
+	}
+	if t != nil && t.all != nil {
+		return *t.all, true
+	}
+	return Route{}, false
+}
+
+// MatchNamed is Match without the pattern *: a route that somebody has written
+// for this very address or its domain.
+func (t *Table) MatchNamed(a address.Address) (Route, bool) {
+	if t == nil || a.Domain == "" {
 		return Route{}, false
 	}
 	if r, ok := t.addresses[a.Key()]; ok {
@@ -141,18 +162,11 @@ func (t *Table) Match(a address.Address) (Route, bool) {
 	if r, ok := t.domains[domain]; ok {
 		return r, true
 	}
-	for {
-		_, rest, ok := strings.Cut(domain, ".")
-		if !ok {
-			break
-		}
-		if r, ok := t.below[rest]; ok {
+	_, parent, ok := strings.Cut(domain, ".")
+	for ; ok; _, parent, ok = strings.Cut(parent, ".") {
+		if r, found := t.below[parent]; found {
 			return r, true
 		}
-		domain = rest
-	}
-	if t.all != nil {
-		return *t.all, true
 	}
 	return Route{}, false
 }
@@ -170,27 +184,38 @@ func ParseURL(s string) (Route, error) {
 		}
 		return Route{Kind: MX, url: s}, nil
 	case "error":
-		if strings.TrimSpace(rest) == "" {
-			rest = "mail for this address is refused"
-		}
-		return Route{Kind: Error, Text: strings.TrimSpace(rest), url: s}, nil
+		return parseError(s, strings.TrimSpace(rest))
 	case "maildir":
 		if !strings.HasPrefix(rest, "/") {
 			return Route{}, fmt.Errorf("%q: the path of a Maildir begins with /", s)
 		}
-		return Route{Kind: Maildir, Path: rest, url: s}, nil
+		return Route{Kind: Maildir, Path: path.Clean(rest), url: s}, nil
 	case "pipe":
 		return Route{}, fmt.Errorf("%q: routes to commands are not there yet", s)
 	}
 	return parseHost(s)
 }
 
-// hostSchemes are those with a host: kind, TLS and port.
-var hostSchemes = map[string]Route{
-	"smtp":          {Kind: SMTP, Port: 25},
-	"smtp+starttls": {Kind: SMTP, Port: 587, TLS: StartTLS},
-	"smtps":         {Kind: SMTP, Port: 465, TLS: Implicit},
-	"lmtp":          {Kind: LMTP, Port: 24},
+func parseError(s, text string) (Route, error) {
+	if text == "" {
+		text = "mail for this address is refused"
+	}
+	return Route{Kind: Error, Text: text, url: s}, nil
+}
+
+// hostScheme gives what a scheme says of a host: kind, TLS and port.
+func hostScheme(scheme string) (Route, bool) {
+	switch scheme {
+	case "smtp":
+		return Route{Kind: SMTP, Port: 25}, true
+	case "smtp+starttls":
+		return Route{Kind: SMTP, Port: 587, TLS: StartTLS}, true
+	case "smtps":
+		return Route{Kind: SMTP, Port: 465, TLS: Implicit}, true
+	case "lmtp":
+		return Route{Kind: LMTP, Port: 24}, true
+	}
+	return Route{}, false
 }
 
 func parseHost(s string) (Route, error) {
@@ -198,35 +223,49 @@ func parseHost(s string) (Route, error) {
 	if err != nil {
 		return Route{}, fmt.Errorf("%q is no URL of a route", s)
 	}
-	r, ok := hostSchemes[u.Scheme]
+	r, ok := hostScheme(u.Scheme)
 	if !ok {
 		return Route{}, fmt.Errorf("%q: no such kind of route", s)
 	}
 	r.url = s
-	if u.Scheme == "lmtp" && u.Host == "" && strings.HasPrefix(u.Path, "/") {
-		r.Path = u.Path
+	if r.Kind == LMTP && u.Host == "" && len(u.Path) > 1 {
+		r.Path, r.Port = u.Path, 0
 		return r, nil
 	}
-	r.Host = strings.Trim(u.Hostname(), "[]")
-	if r.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return Route{}, fmt.Errorf("%q has no HOST", s)
+	r.Host = u.Hostname()
+	if r.Host == "" || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" || u.Fragment != "" {
+		return Route{}, fmt.Errorf("%q is not SCHEME://HOST", s)
 	}
-	if u.Port() != "" {
-		n, err := strconv.ParseUint(u.Port(), 10, 16)
-		if err != nil || n == 0 {
-			return Route{}, fmt.Errorf("%q has a bad port", s)
-		}
-		r.Port = int(n)
+	if r.Port, err = port(u, r.Port); err == nil {
+		r.User, err = user(u, r.TLS)
 	}
+	if err != nil {
+		return Route{}, fmt.Errorf("route to %s: %w", r.Host, err)
+	}
+	return r, nil
+}
+
+func port(u *url.URL, usual int) (int, error) {
+	if u.Port() == "" {
+		return usual, nil
+	}
+	n, err := strconv.ParseUint(u.Port(), 10, 16)
+	if err != nil || n == 0 {
+		return 0, fmt.Errorf("bad port %s", u.Port())
+	}
+	return int(n), nil
+}
+
+// user gives the login; %40 stands for @ in it.
+func user(u *url.URL, tls TLS) (string, error) {
 	if u.User == nil {
-		return r, nil
+		return "", nil
 	}
 	if _, has := u.User.Password(); has {
-		return Route{}, errors.New("a password in a route: put it in the password file")
+		return "", errors.New("a password has no place here: put it into the password file")
 	}
-	if r.TLS == Opportunistic {
-		return Route{}, fmt.Errorf("%q: a login needs smtp+starttls:// or smtps://", s)
+	if tls == Opportunistic {
+		return "", errors.New("a login needs smtp+starttls:// or smtps://")
 	}
-	r.User = u.User.Username()
-	return r, nil
+	return u.User.Username(), nil
 }

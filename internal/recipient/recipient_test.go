@@ -1,0 +1,116 @@
+package recipient
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postbag/internal/address"
+	"postbag/internal/alias"
+	"postbag/internal/auth"
+	"postbag/internal/route"
+	"postbag/internal/status"
+)
+
+const testPasswd = "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\nbob:x:1001:1001::/home/bob:/bin/sh\nwww:x:33:33::/:/bin/false\nnobody:x:65534:65534::/:/bin/false\n"
+
+const testAliases = `team: ann, bob, ann@here.example
+far: carl@far.example
+one: two
+two: one
+bob: bob, carl@far.example
+raw: \bob
+cmd: |/bin/true
+completed: dave
+gone: eve@here.example
+`
+
+func testExpander(t *testing.T) *Expander {
+	t.Helper()
+	dir := t.TempDir()
+	for name, text := range map[string]string{"passwd": testPasswd, "aliases": testAliases} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	table, err := route.Parse("routes", "* smtp://hub.example\n.far.example mx:\nno@here.example error:gone away\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Expander{
+		Hostname: "host.here.example", Origin: "corp.example", Domains: []string{"here.example"}, Delimiter: "+",
+		System: SystemAccounts{filepath.Join(dir, "passwd")}, Aliases: alias.Open(filepath.Join(dir, "aliases")),
+		Routes: table, Maildirs: auth.Template{Text: "%h/Maildir", Spool: "/spool"},
+	}
+}
+
+// where gives destinations or the error, in short.
+func where(e *Expander, s string) string {
+	a, err := address.ParseUnqualified(s)
+	if err != nil {
+		return err.Error()
+	}
+	found, err := e.Resolve(context.Background(), a)
+	if err != nil {
+		return status.Code(err)
+	}
+	var all []string
+	for _, d := range found {
+		if d.Local() {
+			all = append(all, d.Dir)
+		} else {
+			all = append(all, d.Address.String()+" "+string(d.Route.Kind))
+		}
+	}
+	return strings.Join(all, ", ")
+}
+
+func TestResolve(t *testing.T) {
+	e := testExpander(t)
+	for _, tt := range []struct{ name, to, want string }{
+		{"an account", "ann@here.example", "/spool/mail/ann"},
+		{"neither part has case", "ANN@Here.Example", "/spool/mail/ann"},
+		{"a name without domain", "ann", "/spool/mail/ann"},
+		{"a literal of this host", "ann@[127.0.0.1]", "/spool/mail/ann"},
+		{"a subaddress goes to its user", "ann+lists@here.example", "/spool/mail/ann"},
+		{"an empty subaddress too", "ann+@here.example", "/spool/mail/ann"},
+		{"one copy though an alias names it twice", "team@here.example", "/spool/mail/ann, /spool/mail/bob, carl@far.example smtp"},
+		{"an alias to another host takes the route of all", "far@here.example", "carl@far.example smtp"},
+		{"an alias keeps the account of its own name", "bob@here.example", "/spool/mail/bob, carl@far.example smtp"},
+		{"the same with a subaddress", "bob+x@here.example", "/spool/mail/bob, carl@far.example smtp"},
+		{"a backslash means the account", "raw@here.example", "/spool/mail/bob"},
+		{"a loop is a failure for good", "one@here.example", "5.4.6"},
+		{"a command keeps mail waiting", "cmd@here.example", "4.3.5"},
+		{"a target without domain is completed", "completed@here.example", "dave@corp.example smtp"},
+		{"what a stranger writes is not", "dave", "5.1.1"},
+		{"an alias to nowhere", "gone@here.example", "5.1.1"},
+		{"an unknown user", "eve@here.example", "5.1.1"},
+		{"an account of the system is no person", "www@here.example", "5.1.1"},
+		{"postmaster means root", "Postmaster", "/spool/mail/root"},
+		{"abuse means root", "abuse@here.example", "/spool/mail/root"},
+		{"a route refuses", "no@here.example", "5.1.1"},
+		{"a route for what is below a domain", "x@a.far.example", "x@a.far.example mx"},
+		{"all else", "x@y.example", "x@y.example smtp"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := where(e, tt.to); got != tt.want {
+				t.Errorf("Resolve(%s) = %s, want %s", tt.to, got, tt.want)
+			}
+		})
+	}
+}
+
+func TestFilesThatCannotBeReadKeepMailWaiting(t *testing.T) {
+	e := testExpander(t)
+	e.System = SystemAccounts{t.TempDir()} // a directory
+	if got := where(e, "ann@here.example"); got != "4.3.0" {
+		t.Errorf("accounts that cannot be read: %s", got)
+	}
+	e = testExpander(t)
+	e.Aliases = alias.Open(t.TempDir())
+	if got := where(e, "ann@here.example"); got != "4.3.0" {
+		t.Errorf("aliases that cannot be read: %s", got)
+	}
+}

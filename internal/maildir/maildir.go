@@ -46,21 +46,29 @@ var subdirs = [...]string{"tmp", "new", "cur"}
 const TmpAge = 36 * time.Hour
 
 // Init makes dir a Maildir: durably, with its parents. What is there already is
-// left as it is.
+// left as it is. tmp/ comes last, when the others are durable: where it is, a
+// letter can be begun and will find a place.
 func Init(fs *durable.FS, dir string, perm iofs.FileMode) error {
 	if err := fs.MkdirAll(dir, perm); err != nil {
 		return fmt.Errorf("make maildir %s: %w", dir, err)
 	}
-	for _, sub := range subdirs {
-		err := fs.Mkdir(filepath.Join(dir, sub), perm)
-		if err != nil && !errors.Is(err, iofs.ErrExist) {
-			return fmt.Errorf("make maildir %s: %w", dir, err)
-		}
+	if err := makeDirs(fs, dir, perm, "new", "cur"); err != nil {
+		return fmt.Errorf("make maildir %s: %w", dir, err)
 	}
-	if err := fs.SyncDir(dir); err != nil {
+	if err := makeDirs(fs, dir, perm, "tmp"); err != nil {
 		return fmt.Errorf("make maildir %s: %w", dir, err)
 	}
 	return nil
+}
+
+func makeDirs(fs *durable.FS, dir string, perm iofs.FileMode, subs ...string) error {
+	for _, sub := range subs {
+		err := fs.Mkdir(filepath.Join(dir, sub), perm)
+		if err != nil && !errors.Is(err, iofs.ErrExist) {
+			return err
+		}
+	}
+	return fs.SyncDir(dir)
 }
 
 // Unique gives a name that no other letter has, on this host or another: time,

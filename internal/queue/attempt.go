@@ -58,6 +58,8 @@ func (w *work) attempt(ctx context.Context, st start) (next time.Time, parked []
 		return time.Time{}, nil
 	case !st.force && st.only == nil && dueAt(a.e).After(w.now()):
 		return dueAt(a.e), nil
+	case w.early(ctx, a.e):
+		return w.later(busyWait), nil
 	}
 	if err := a.run(ctx, st.only); err != nil {
 		w.events.Trouble(ctx, "attempt "+string(st.id), err)

@@ -28,8 +28,9 @@ type notice struct {
 }
 
 // report tells the sender of recipients that have come to their end. A report is
-// in the queue, durably, before it is recorded that it was written; its ID
-// follows from what it is about, so a crash in between does not make it twice.
+// in the queue, durably, before it is recorded that it was written, and is not
+// sent before that; its ID follows from what it is about, so a crash in between
+// does not make it twice.
 func (a *attempt) report(ctx context.Context) error {
 	failed, delivered := a.unreported()
 	if err := a.tell(ctx, notice{kind: message.Failed, about: spool.ReportBounce, rcpts: failed}); err != nil {
@@ -73,31 +74,54 @@ func (a *attempt) tell(ctx context.Context, n notice) error {
 			n.at = last.Time
 		}
 	}
-	if err := a.notify(ctx, n); err != nil {
+	id, err := a.notify(ctx, n)
+	if err != nil {
 		return err
 	}
 	var events []spool.Event
 	for _, i := range n.rcpts {
-		events = append(events, spool.Event{Kind: spool.Reported, Rcpt: i})
+		events = append(events, spool.Event{Kind: spool.Reported, Rcpt: i, Name: string(id)})
 	}
-	return a.record(ctx, events...)
+	return a.recordReport(ctx, id, events...)
+}
+
+// recordReport records that a report is in the queue, and lets it go.
+func (a *attempt) recordReport(ctx context.Context, id spool.ID, events ...spool.Event) error {
+	if err := a.record(ctx, events...); err != nil {
+		return err
+	}
+	if id != "" {
+		a.add(id, soon, false)
+		a.poke()
+	}
+	return nil
+}
+
+// early says that a report is not to be sent yet: it is not yet recorded that it
+// was written. Once it were gone, nobody could tell after a crash.
+func (w *work) early(ctx context.Context, e *spool.Entry) bool {
+	if e.About == "" {
+		return false
+	}
+	about, err := w.Spool.Lookup(ctx, e.About)
+	return err == nil && !about.Stopped() && !slices.Contains(about.Progress.Reports, e.ID)
 }
 
 // notify decides who is told: nobody of what is itself a report on a report. A
 // letter with the null reverse-path is never answered (RFC 5321 section 6.1);
 // when it cannot be delivered postmaster hears of it, once.
-func (a *attempt) notify(ctx context.Context, n notice) error {
+func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 	n.to = a.e.From
 	if n.to.IsNull() {
 		if n.kind != message.Failed || a.e.Report == spool.ReportDouble || a.e.Report == spool.ReportDelay {
 			a.events.Discarded(ctx, &a.e.Envelope, "nobody is to be told of it")
-			return nil
+			return "", nil
 		}
 		n.about, n.to = spool.ReportDouble, address.Address{Local: "postmaster"} // ours, whatever our domains are
 	}
 	env := &spool.Envelope{
 		ID: a.e.ID.Derive(n.at, fmt.Sprint(n.kind, n.rcpts)), Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
-		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about,
+		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
 	}
 	err := a.queueReport(ctx, env, n, true)
 	if err != nil && !errors.Is(err, spool.ErrQueued) {
@@ -105,12 +129,10 @@ func (a *attempt) notify(ctx context.Context, n notice) error {
 		err = a.queueReport(ctx, env, n, false)
 	}
 	if err != nil && !errors.Is(err, spool.ErrQueued) {
-		return fmt.Errorf("report on %s: %w", a.e.ID, err)
+		return "", fmt.Errorf("report on %s: %w", a.e.ID, err)
 	}
 	a.events.Reported(ctx, &a.e.Envelope, env.ID, n.to)
-	a.add(env.ID, a.now(), false)
-	a.poke()
-	return nil
+	return env.ID, nil
 }
 
 func (a *attempt) queueReport(ctx context.Context, env *spool.Envelope, n notice, withLetter bool) error {
@@ -204,8 +226,9 @@ func (a *attempt) warn(ctx context.Context) error {
 	if len(n.rcpts) == 0 {
 		return nil
 	}
-	if err := a.notify(ctx, n); err != nil {
+	id, err := a.notify(ctx, n)
+	if err != nil {
 		return err
 	}
-	return a.record(ctx, spool.Event{Kind: spool.Warned})
+	return a.recordReport(ctx, id, spool.Event{Kind: spool.Warned, Name: string(id)})
 }

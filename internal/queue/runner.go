@@ -71,7 +71,7 @@ func (r *Runner) Once(ctx context.Context, ids ...spool.ID) error {
 		}
 	}
 	for _, id := range ids {
-		w.add(id, r.now(), true)
+		w.add(id, soon, true)
 	}
 	for ctx.Err() == nil {
 		w.start(ctx)
@@ -128,7 +128,7 @@ func (w *work) loop(ctx context.Context, listener *spool.Listener) {
 		select {
 		case <-ctx.Done():
 		case id := <-ids:
-			w.add(id, w.now(), false)
+			w.add(id, soon, false)
 		case <-all:
 			w.rescan(ctx)
 		case <-drops.C:
@@ -233,7 +233,7 @@ func (w *work) takeDrops(ctx context.Context) {
 		w.events.Trouble(ctx, "refuse drop/"+no.File, no.Err)
 	}
 	for _, id := range ids {
-		w.add(id, w.now(), false)
+		w.add(id, soon, false)
 	}
 }
 

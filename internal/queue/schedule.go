@@ -40,6 +40,9 @@ type destination struct {
 	waiting []*item
 }
 
+// soon is before every present: what is due then is due whoever looks when.
+var soon = time.Unix(0, 1)
+
 // firstWindow is how many attempts at a destination start before one has
 // succeeded.
 const firstWindow = 5
@@ -138,7 +141,7 @@ func (s *schedule) end(id spool.ID, next time.Time, parked []string) {
 	it.active = false
 	if it.again {
 		it.again = false
-		next, parked = time.Unix(0, 1), nil
+		next, parked = soon, nil
 	}
 	if next.IsZero() && len(parked) == 0 {
 		if it.index >= 0 {

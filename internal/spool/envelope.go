@@ -29,6 +29,7 @@ type Envelope struct {
 
 	Hold   bool   // never attempted before it is released
 	Report string // what report of ours it is: "" none, ReportBounce, ReportDouble, ReportDelay
+	About  ID     // of a report: the message that it is about
 }
 
 // Kinds of reports that we write ourselves.
@@ -62,6 +63,7 @@ type meta struct {
 	UID     *int   `json:"uid,omitempty"`
 	Hold    bool   `json:"hold,omitempty"`
 	Report  string `json:"report,omitempty"`
+	About   ID     `json:"about,omitempty"`
 	Count   int    `json:"recipients"`
 }
 
@@ -78,7 +80,7 @@ func (e *Envelope) lines() ([][]byte, error) {
 		ID: e.ID, From: e.From.String(), Arrived: e.Arrived.UnixMicro(),
 		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID,
 		Proto: e.Proto, Client: e.ClientIP, HELO: e.HELO, Login: e.Login,
-		Hold: e.Hold, Report: e.Report, Count: len(e.To),
+		Hold: e.Hold, Report: e.Report, About: e.About, Count: len(e.To),
 	}
 	if e.UID >= 0 {
 		m.UID = &e.UID
@@ -119,7 +121,7 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 		ID: m.ID, From: from, Arrived: time.UnixMicro(m.Arrived),
 		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID,
 		Proto: m.Proto, ClientIP: m.Client, HELO: m.HELO, Login: m.Login,
-		UID: -1, Hold: m.Hold, Report: m.Report,
+		UID: -1, Hold: m.Hold, Report: m.Report, About: m.About,
 		To: make([]Recipient, 0, len(lines)-1),
 	}
 	if m.UID != nil {

@@ -17,8 +17,8 @@ const (
 	Deferred  Kind = "deferred"  // Dest could not take it this time
 	Failed    Kind = "failed"    // Dest will never take it
 	Settled   Kind = "settled"   // the recipient has all destinations behind it
-	Reported  Kind = "reported"  // the sender has been told of the recipient's failure
-	Warned    Kind = "warned"    // the sender has been told of the delay
+	Reported  Kind = "reported"  // the sender has been told how it ended; Name is the ID of the report
+	Warned    Kind = "warned"    // the sender has been told of the delay; Name is the ID of the report
 	Held      Kind = "held"      // no attempt until Released
 	Released  Kind = "released"
 	Retry     Kind = "retry" // Next is when the next attempt is due, whatever was planned
@@ -78,6 +78,7 @@ type Progress struct {
 	Next     time.Time // when the next is due; zero is at once
 	Held     bool
 	Warned   bool
+	Reports  []ID    // that have been written about it
 	Rcpts    []State // one for each of Envelope.To
 }
 
@@ -133,6 +134,11 @@ func (p *Progress) apply(e Event) error {
 		return nil
 	case Warned:
 		p.Warned = true
+	}
+	if (e.Kind == Warned || e.Kind == Reported) && e.Name != "" {
+		p.Reports = append(p.Reports, ID(e.Name))
+	}
+	if e.Kind == Warned {
 		return nil
 	}
 	if e.Rcpt < 0 || e.Rcpt >= len(p.Rcpts) {

@@ -206,7 +206,12 @@ func (l *Locked) Begin(ctx context.Context, next Event) error {
 	}
 	base, _, _ := strings.Cut(name, ":")
 	to := "queue/cur/" + base + ":2,"
-	if err := l.s.fs.Rename(l.s.Path(l.entry.file), l.s.Path(to)); err != nil {
+	err := l.s.fs.Rename(l.s.Path(l.entry.file), l.s.Path(to))
+	if errors.Is(err, iofs.ErrExist) {
+		// A crash has left both names of a rename, where renames are not atomic.
+		err = l.s.fs.Remove(l.s.Path(l.entry.file))
+	}
+	if err != nil {
 		return fmt.Errorf("begin attempt of %s: %w", l.ID(), err)
 	}
 	// No sync: the record is durable, and either place is right with it.
@@ -280,8 +285,11 @@ func (b *body) Close() error { return b.f.Close() }
 // is cleaned, a message without progress would look as if it had lost it.
 func (l *Locked) Remove(ctx context.Context) error {
 	fs := l.s.fs
-	if err := fs.Remove(l.s.Path(l.entry.file)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return fmt.Errorf("remove message %s: %w", l.ID(), err)
+	name := l.ID().fileName()
+	for _, file := range []string{l.entry.file, "queue/new/" + name, "queue/cur/" + name + ":2,"} {
+		if err := fs.Remove(l.s.Path(file)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+			return fmt.Errorf("remove message %s: %w", l.ID(), err)
+		}
 	}
 	// Begin may have moved it without a sync: both directories, so that it
 	// cannot come back in the one it left.

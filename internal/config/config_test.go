@@ -87,6 +87,9 @@ func TestMistakes(t *testing.T) {
 	}{
 		{"an unknown key", "\n orgin = \"x\"\n", nil, nil, 78, "smtpd: FILE:2: orgin: no such key\n"},
 		{"an unknown key of the table", "[smtpd]\n\"orgin\" = \"x\"\n", nil, nil, 78, "smtpd: FILE:2: orgin: no such key\n"},
+		{"an unknown key behind a comment", "[ smtpd ] # it\n\norgin = 1\n", nil, nil, 78, "smtpd: FILE:3: orgin: no such key\n"},
+		{"an unknown dotted key", "spool = \"x\"\nsmtpd.orgin = 1\n", nil, nil, 78, "smtpd: FILE:2: orgin: no such key\n"},
+		{"an unknown key after one of the same name elsewhere", "[fetch]\norgin = 1\n[smtpd]\norgin = 1\n", nil, nil, 78, "smtpd: FILE:4: orgin: no such key\n"},
 		{"an unknown program", "[smptd]\norigin = \"x\"\n", nil, nil, 78, "smtpd: FILE:1: [smptd]: no such program\n"},
 		{"no TOML", "a = 1\nb = \n", nil, nil, 78, "smtpd: FILE:2: "},
 		{"a key twice", "spool = \"a\"\nspool = \"b\"\n", nil, nil, 78, "smtpd: FILE:2: "},

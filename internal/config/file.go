@@ -44,24 +44,42 @@ func (f *file) table(program string) map[string]any {
 	return t
 }
 
-// line finds where a key stands in a table ("" is the top).
+// line finds where a key stands in a table ("" is the top), or where the table
+// begins when key is "".
 func (f *file) line(table, key string) int {
+	want := dotted(table, key)
 	at := ""
 	for i, l := range f.text {
 		l = strings.TrimSpace(l)
-		if strings.HasPrefix(l, "[") {
-			at = strings.Trim(l, "[] \t")
-			if key == "" && at == table {
+		if header, ok := strings.CutPrefix(l, "["); ok {
+			header, _, _ = strings.Cut(header, "]")
+			if at = unquoted(header); at == want {
 				return i + 1
 			}
 			continue
 		}
-		name, _, ok := strings.Cut(l, "=")
-		if ok && at == table && strings.Trim(strings.TrimSpace(name), `"'`) == key {
+		if name, _, ok := strings.Cut(l, "="); ok && dotted(at, unquoted(name)) == want {
 			return i + 1
 		}
 	}
 	return 1
+}
+
+// unquoted is a key of TOML without blanks and quotes.
+func unquoted(key string) string {
+	return strings.Map(func(r rune) rune {
+		if strings.ContainsRune(" \t[\"'", r) {
+			return -1
+		}
+		return r
+	}, key)
+}
+
+func dotted(table, key string) string {
+	if table == "" || key == "" {
+		return table + key
+	}
+	return table + "." + key
 }
 
 func (f *file) where(table, key string) string {

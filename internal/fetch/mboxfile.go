@@ -57,7 +57,11 @@ func (s *mboxSink) open(path string) (*mboxFile, error) {
 			return nil, s.ctx.Err()
 		}
 	}
-	return box, s.FS.SyncDir(filepath.Dir(path)) // it may be new
+	if err := s.FS.SyncDir(filepath.Dir(path)); err != nil { // it may be new
+		box.close()
+		return nil, err
+	}
+	return box, nil
 }
 
 // tryLock takes what locks are missing; it reports whether one is taken.

@@ -8,25 +8,28 @@ import (
 
 // A progress file is a sequence of frames:
 //
-//	magic (2) length (2+2: itself and its complement) sequence (4) CRC-32C (4) payload
+//	magic (2) length (2+2: itself and its complement) sequence (4) batch (4) CRC-32C (4) payload
 //
-// little-endian; the CRC covers length, sequence and payload. Frames are only
-// appended, in one write each batch. A crash can leave the last ones torn: they
-// were never acknowledged, so they are cut off. A bad frame with a good one
-// behind it is damage and never mended silently.
+// little-endian; the CRC covers all between magic and itself, and the payload.
+// Frames are only appended, in one write and one sync for each batch, whose
+// number is the sequence of its first frame. A crash can leave the last batch
+// torn, any part of it missing: it was never acknowledged, so it is cut off at
+// the first bad frame. A bad frame with one of a later batch behind it is damage
+// and never mended silently.
 const (
 	frameMagic = 0xB0A6
-	frameHead  = 14
+	frameHead  = 18
 	maxFrame   = 0xFFFF
 )
 
-func appendFrame(b []byte, seq uint32, payload []byte) []byte {
+func appendFrame(b []byte, seq, batch uint32, payload []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, frameMagic)
 	start := len(b)
 	n := uint16(len(payload))
 	b = binary.LittleEndian.AppendUint16(b, n)
 	b = binary.LittleEndian.AppendUint16(b, ^n)
 	b = binary.LittleEndian.AppendUint32(b, seq)
+	b = binary.LittleEndian.AppendUint32(b, batch)
 	sum := crc32.Checksum(b[start:], castagnoli)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Update(sum, castagnoli, payload))
 	return append(b, payload...)
@@ -43,8 +46,8 @@ func nextFrame(b []byte) (seq uint32, payload, rest []byte, ok bool) {
 		return 0, nil, b, false
 	}
 	payload = b[frameHead : frameHead+int(n)]
-	sum := crc32.Update(crc32.Checksum(b[2:10], castagnoli), castagnoli, payload)
-	if sum != binary.LittleEndian.Uint32(b[10:]) {
+	sum := crc32.Update(crc32.Checksum(b[2:14], castagnoli), castagnoli, payload)
+	if sum != binary.LittleEndian.Uint32(b[14:]) {
 		return 0, nil, b, false
 	}
 	return binary.LittleEndian.Uint32(b[6:]), payload, b[frameHead+int(n):], true
@@ -56,7 +59,7 @@ type scan struct {
 	seq      uint32 // of the last good frame
 	good     int    // octets up to the end of the last good frame
 	torn     bool   // something follows that is no frame
-	damaged  bool   // and it is not a torn tail: a good frame follows it, or one is missing
+	damaged  bool   // and it is no torn batch: a later one follows it, or a frame is missing
 }
 
 // scanFrames reads a progress file.
@@ -67,7 +70,7 @@ func scanFrames(b []byte) scan {
 		seq, payload, next, ok := nextFrame(rest)
 		if !ok {
 			s.torn = true
-			s.damaged = anyFrame(rest[1:])
+			s.damaged = laterBatch(rest[1:], s.seq+1)
 			return s
 		}
 		if seq != s.seq+1 {
@@ -81,15 +84,16 @@ func scanFrames(b []byte) scan {
 	return s
 }
 
-// anyFrame reports whether a good frame is anywhere in b.
-func anyFrame(b []byte) bool {
+// laterBatch reports whether a good frame of a batch that began after seq is
+// anywhere in b.
+func laterBatch(b []byte, seq uint32) bool {
 	magic := binary.LittleEndian.AppendUint16(nil, frameMagic)
 	for {
 		at := bytes.Index(b, magic)
 		if at < 0 {
 			return false
 		}
-		if _, _, _, ok := nextFrame(b[at:]); ok {
+		if _, _, _, ok := nextFrame(b[at:]); ok && binary.LittleEndian.Uint32(b[at+10:]) > seq {
 			return true
 		}
 		b = b[at+1:]

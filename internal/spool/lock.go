@@ -174,7 +174,7 @@ func (l *Locked) append(events []Event) error {
 			return err
 		}
 		seq++
-		frames = appendFrame(frames, seq, payload)
+		frames = appendFrame(frames, seq, l.seq+1, payload)
 	}
 	if _, err := l.file.Write(frames); err != nil {
 		return err

@@ -1,0 +1,201 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"math/rand/v2"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// TestKilledAtAnyInstantNothingAcknowledgedIsLost kills smtpd with SIGKILL under
+// load, again and again on one spool. Every letter that had its 250 must be
+// there, whole. POSTBAG_KILLS says how often; the default keeps the test short.
+func TestKilledAtAnyInstantNothingAcknowledgedIsLost(t *testing.T) {
+	kills := 8
+	if n, err := strconv.Atoi(os.Getenv("POSTBAG_KILLS")); err == nil {
+		kills = n
+	}
+	k := newKiller(t)
+	for range kills {
+		k.round()
+	}
+	k.drain()
+	k.check()
+	t.Logf("%d kills, %d letters acknowledged", kills, len(k.acknowledged))
+}
+
+// A killer has one spool and what was acknowledged of it.
+type killer struct {
+	t        *testing.T
+	dir, bin string
+
+	mu           sync.Mutex
+	next         int
+	acknowledged []string
+}
+
+func newKiller(t *testing.T) *killer {
+	k := &killer{t: t, dir: t.TempDir()}
+	k.bin = filepath.Join(k.dir, "smtpd")
+	if out, err := exec.Command("go", "build", "-o", k.bin, ".").CombinedOutput(); err != nil {
+		t.Fatalf("build: %v: %s", err, out)
+	}
+	for name, text := range map[string]string{"users": "ann:{PLAIN}x\nbob:{PLAIN}x\n", "aliases": "team: ann, bob\n"} {
+		if err := os.WriteFile(filepath.Join(k.dir, name), []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return k
+}
+
+// start runs smtpd and gives its address.
+func (k *killer) start() (*exec.Cmd, string) {
+	cmd := exec.Command(k.bin, "--spool", filepath.Join(k.dir, "spool"), "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
+		"--hostname", "mx.example.org", "--domain", "example.org", "--listen", "smtp://127.0.0.1:0")
+	log, err := cmd.StderrPipe()
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	if err := cmd.Start(); err != nil {
+		k.t.Fatal(err)
+	}
+	lines := bufio.NewScanner(log)
+	for lines.Scan() {
+		if m := regexp.MustCompile(`msg=listening .*addr=(\S+)`).FindStringSubmatch(lines.Text()); m != nil {
+			go func() {
+				for lines.Scan() { // or it would wait for us
+				}
+			}()
+			return cmd, m[1]
+		}
+	}
+	k.t.Fatal("smtpd does not listen")
+	return nil, ""
+}
+
+// round sends letters over several connections and kills in the middle.
+func (k *killer) round() {
+	cmd, addr := k.start()
+	var wg sync.WaitGroup
+	for range 6 {
+		wg.Go(func() { k.sendUntilDead(addr) })
+	}
+	time.Sleep(50*time.Millisecond + rand.N(250*time.Millisecond))
+	cmd.Process.Kill()
+	cmd.Wait()
+	wg.Wait()
+}
+
+// name gives a number that no letter has had.
+func (k *killer) name() string {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.next++
+	return fmt.Sprintf("letter-%d-end", k.next)
+}
+
+// sendUntilDead notes each letter that got its 250.
+func (k *killer) sendUntilDead(addr string) {
+	c, err := net.Dial("tcp", addr)
+	if err != nil {
+		return
+	}
+	defer c.Close()
+	r := bufio.NewReader(c)
+	ok := func(code string) bool {
+		line, err := r.ReadString('\n')
+		return err == nil && strings.HasPrefix(line, code)
+	}
+	say := func(text string) { fmt.Fprint(c, text) }
+	if !ok("220") {
+		return
+	}
+	say("HELO x\r\n")
+	ok("250")
+	for i := 0; ; i++ {
+		name, to := k.name(), "ann"
+		if i%3 == 0 {
+			to = "team" // through the queue
+		}
+		say("MAIL FROM:<>\r\n")
+		if !ok("250") {
+			return
+		}
+		say("RCPT TO:<" + to + "@example.org>\r\n")
+		ok("250")
+		say("DATA\r\n")
+		ok("354")
+		say("Subject: " + to + " " + name + "\r\n\r\n" + strings.Repeat("x", rand.N(20000)) + "\r\n" + name + "\r\n.\r\n")
+		if !ok("250") {
+			return
+		}
+		k.mu.Lock()
+		k.acknowledged = append(k.acknowledged, to+" "+name)
+		k.mu.Unlock()
+	}
+}
+
+// drain runs the queue to its end.
+func (k *killer) drain() {
+	cmd := exec.Command(k.bin, "--spool", filepath.Join(k.dir, "spool"), "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
+		"--hostname", "mx.example.org", "--domain", "example.org", "--run-queue")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		k.t.Fatalf("run queue: %v: %s", err, out)
+	}
+	if left, _ := filepath.Glob(filepath.Join(k.dir, "spool", "queue", "*", "*.M*")); len(left) > 0 {
+		for _, f := range left {
+			if !strings.Contains(f, "/tmp/") {
+				k.t.Errorf("left in the queue: %s", f)
+			}
+		}
+	}
+}
+
+// check looks for every acknowledged letter, once in each mailbox it is for
+// where it went through the queue, and looks that none is torn.
+func (k *killer) check() {
+	seen := map[string]int{}
+	for _, box := range []string{"ann", "bob"} {
+		files, _ := filepath.Glob(filepath.Join(k.dir, "spool", "mail", box, "new", "*"))
+		for _, f := range files {
+			text, err := os.ReadFile(f)
+			if err != nil {
+				k.t.Fatal(err)
+			}
+			_, subject, _ := strings.Cut(string(text), "\nSubject: ")
+			subject, _, _ = strings.Cut(subject, "\n")
+			_, name, _ := strings.Cut(subject, " ")
+			if name == "" || !strings.HasSuffix(string(text), "\n"+name+"\n") {
+				k.t.Errorf("torn: %s", f)
+			}
+			seen[box+" "+subject]++
+		}
+	}
+	lost := 0
+	for _, a := range k.acknowledged {
+		boxes := []string{"ann"}
+		if strings.HasPrefix(a, "team") {
+			boxes = []string{"ann", "bob"}
+		}
+		for _, box := range boxes {
+			if seen[box+" "+a] == 0 {
+				lost++
+			}
+			if seen[box+" "+a] > 1 {
+				k.t.Errorf("%s is %d times in the mailbox of %s", a, seen[box+" "+a], box)
+			}
+		}
+	}
+	if lost > 0 || len(k.acknowledged) == 0 {
+		k.t.Errorf("lost: %d of %d", lost, len(k.acknowledged))
+	}
+}

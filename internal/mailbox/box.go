@@ -163,17 +163,19 @@ func (b *box) holdOpen() error {
 	if err != nil {
 		return gone(err)
 	}
-	b.openFile = f
 	for range 100 {
 		ok, err := f.TryRLock()
 		if err != nil {
+			f.Close()
 			return fmt.Errorf("lock %s: %w", openName, err)
 		}
 		if ok {
+			b.openFile = f
 			return nil
 		}
 		time.Sleep(time.Millisecond) // somebody is just asking whether he is alone
 	}
+	f.Close()
 	return inUse(b.dir)
 }
 
@@ -198,7 +200,9 @@ func (b *box) close() {
 		return
 	}
 	b.store.unwatch(b)
-	b.tidy()
+	if b.openFile != nil { // it was opened well
+		b.tidy()
+	}
 	b.log.Close()
 	if b.openFile != nil {
 		b.openFile.Close()
@@ -249,14 +253,18 @@ func (b *box) follows() error {
 	if !b.anew {
 		return nil
 	}
-	b.anew = false
-	if same, err := b.store.fs.Same(b.openFile, b.path(openName)); err == nil && same {
-		return nil
+	if b.openFile != nil {
+		if same, err := b.store.fs.Same(b.openFile, b.path(openName)); err == nil && same {
+			b.anew = false
+			return nil
+		}
+		b.openFile.Close()
+		b.openFile = nil
 	}
-	b.openFile.Close()
 	if err := b.holdOpen(); err != nil {
 		return err
 	}
+	b.anew = false
 	b.store.unwatch(b)
 	if !b.feed.empty() {
 		b.store.attend(b)

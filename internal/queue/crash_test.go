@@ -93,8 +93,8 @@ func setUp(fs *durable.FS, root string) {
 	}
 }
 
-// The states of this one are many: see POSTBAG_CRASH in package mailtest.
-func TestAQueuedLetterArrivesOnceWhateverCrashes(t *testing.T) {
+// queued takes a letter in, makes a pass, and crashes in both.
+func queued(t *testing.T, to []string, boxes ...string) {
 	mailtest.Crash(t, mailtest.Scenario{
 		Setup: setUp,
 		Run: func(fs *durable.FS, root string) {
@@ -102,15 +102,22 @@ func TestAQueuedLetterArrivesOnceWhateverCrashes(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			// bob is there twice, and postmaster gets the report: the sender is nobody.
-			submit(fs, in, "ESMTP", "", "team@here.example", "bob@here.example", "nobody@here.example")
+			submit(fs, in, "ESMTP", "", to...)
 			r.Once(context.Background())
 		},
 		Recover: recoverQueue,
 		Check: func(root string, answers []string) error {
-			return counts(root, len(answers), "ann", "bob", "postmaster")
+			return counts(root, len(answers), boxes...)
 		},
 	})
+}
+
+func TestAQueuedLetterArrivesOnceWhateverCrashes(t *testing.T) {
+	queued(t, []string{"team@here.example", "bob@here.example"}, "ann", "bob")
+}
+
+func TestAReportIsWrittenOnceWhateverCrashes(t *testing.T) {
+	queued(t, []string{"nobody@here.example", "no@here.example"}, "postmaster")
 }
 
 func TestALetterOnTheDirectWayIsThereOnceItIsAnswered(t *testing.T) {

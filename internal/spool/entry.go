@@ -144,6 +144,10 @@ func readHead(f io.ReaderAt) (head, error) {
 func (s *Spool) peekProgress(e *Entry) error {
 	f, err := os.OpenFile(s.progressPath(e.ID), os.O_RDONLY|unix.O_NOFOLLOW, 0)
 	if errors.Is(err, iofs.ErrNotExist) {
+		// Never attempted, or removed since its envelope was read.
+		if _, err := s.find(e.ID); err != nil {
+			return err
+		}
 		e.replay(nil)
 		return nil
 	}

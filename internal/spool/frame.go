@@ -8,28 +8,29 @@ import (
 
 // A progress file is a sequence of frames:
 //
-//	magic (2) length (2+2: itself and its complement) sequence (4) batch (4) CRC-32C (4) payload
+//	magic (2) length (2+2: itself and its complement) sequence (4) first (4) last (4) CRC-32C (4) payload
 //
 // little-endian; the CRC covers all between magic and itself, and the payload.
-// Frames are only appended, in one write and one sync for each batch, whose
-// number is the sequence of its first frame. A crash can leave the last batch
-// torn, any part of it missing: it was never acknowledged, so it is cut off at
-// the first bad frame. A bad frame with one of a later batch behind it is damage
+// Frames are only appended, in one write and one sync for each batch; each says
+// which are the first and the last of its batch. A crash can leave the last batch
+// torn, any part of it missing: it was never acknowledged, so all of it is cut
+// off and a batch counts as a whole or not at all. A bad frame with one of a later batch behind it is damage
 // and never mended silently.
 const (
 	frameMagic = 0xB0A6
-	frameHead  = 18
+	frameHead  = 22
 	maxFrame   = 0xFFFF
 )
 
-func appendFrame(b []byte, seq, batch uint32, payload []byte) []byte {
+func appendFrame(b []byte, seq, first, last uint32, payload []byte) []byte {
 	b = binary.LittleEndian.AppendUint16(b, frameMagic)
 	start := len(b)
 	n := uint16(len(payload))
 	b = binary.LittleEndian.AppendUint16(b, n)
 	b = binary.LittleEndian.AppendUint16(b, ^n)
 	b = binary.LittleEndian.AppendUint32(b, seq)
-	b = binary.LittleEndian.AppendUint32(b, batch)
+	b = binary.LittleEndian.AppendUint32(b, first)
+	b = binary.LittleEndian.AppendUint32(b, last)
 	sum := crc32.Checksum(b[start:], castagnoli)
 	b = binary.LittleEndian.AppendUint32(b, crc32.Update(sum, castagnoli, payload))
 	return append(b, payload...)
@@ -46,8 +47,8 @@ func nextFrame(b []byte) (seq uint32, payload, rest []byte, ok bool) {
 		return 0, nil, b, false
 	}
 	payload = b[frameHead : frameHead+int(n)]
-	sum := crc32.Update(crc32.Checksum(b[2:14], castagnoli), castagnoli, payload)
-	if sum != binary.LittleEndian.Uint32(b[14:]) {
+	sum := crc32.Update(crc32.Checksum(b[2:18], castagnoli), castagnoli, payload)
+	if sum != binary.LittleEndian.Uint32(b[18:]) {
 		return 0, nil, b, false
 	}
 	return binary.LittleEndian.Uint32(b[6:]), payload, b[frameHead+int(n):], true
@@ -64,14 +65,14 @@ type scan struct {
 
 // scanFrames reads a progress file.
 func scanFrames(b []byte) scan {
-	var s scan
+	var s, whole scan // whole ends with a batch
 	rest := b
 	for len(rest) > 0 {
 		seq, payload, next, ok := nextFrame(rest)
 		if !ok {
 			s.torn = true
 			s.damaged = laterBatch(rest[1:], s.seq+1)
-			return s
+			break
 		}
 		if seq != s.seq+1 {
 			s.damaged = true
@@ -79,7 +80,14 @@ func scanFrames(b []byte) scan {
 		}
 		s.payloads = append(s.payloads, payload)
 		s.seq, rest = seq, next
+		last := binary.LittleEndian.Uint32(b[s.good+14:])
 		s.good = len(b) - len(rest)
+		if seq == last {
+			whole = s
+		}
+	}
+	if !s.damaged && whole.seq != s.seq {
+		s, s.torn = whole, true
 	}
 	return s
 }

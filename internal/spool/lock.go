@@ -174,7 +174,7 @@ func (l *Locked) append(events []Event) error {
 			return err
 		}
 		seq++
-		frames = appendFrame(frames, seq, l.seq+1, payload)
+		frames = appendFrame(frames, seq, l.seq+1, l.seq+uint32(len(events)), payload)
 	}
 	if _, err := l.file.Write(frames); err != nil {
 		return err

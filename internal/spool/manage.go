@@ -101,7 +101,7 @@ func (l *Locked) rewrite(payloads [][]byte) error {
 	}
 	var frames []byte
 	for i, payload := range payloads {
-		frames = appendFrame(frames, uint32(i+1), 1, payload)
+		frames = appendFrame(frames, uint32(i+1), 1, uint32(len(payloads)), payload)
 	}
 	if err := l.file.Truncate(0); err != nil {
 		return err

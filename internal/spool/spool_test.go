@@ -325,9 +325,12 @@ func TestATornRecordIsCutOff(t *testing.T) {
 		"the last octets are zero":  func(b []byte) []byte { return append(b[:len(b)-3], 0, 0, 0) },
 		"only its magic is there":   func(b []byte) []byte { return b[:frame(b, 2)+2] },
 		"a batch lost its beginning": func(b []byte) []byte {
-			b = appendFrame(appendFrame(b[:frame(b, 2)], 3, 3, []byte(`{"e":"settled","r":1}`)), 4, 3, []byte(`{"e":"held"}`))
+			b = appendFrame(appendFrame(b[:frame(b, 2)], 3, 3, 4, []byte(`{"e":"settled","r":1}`)), 4, 3, 4, []byte(`{"e":"held"}`))
 			b[frame(b, 2)+frameHead+3] = 0
 			return b
+		},
+		"a batch lost its end": func(b []byte) []byte {
+			return appendFrame(b[:frame(b, 2)], 3, 3, 4, []byte(`{"e":"settled","r":1}`))
 		},
 		"old octets follow": func(b []byte) []byte { return append(b[:frame(b, 2)], "garbage"...) },
 	} {
@@ -359,7 +362,7 @@ func TestDamagedProgressIsHeldUntilReleased(t *testing.T) {
 		"one is missing":                    {func(b []byte) []byte { return append(b[:frame(b, 1):frame(b, 1)], b[frame(b, 2):]...) }, [2]bool{false, true}},
 		"nothing is left of it":             {func([]byte) []byte { return nil }, [2]bool{}},
 		"it is empty":                       {func([]byte) []byte { return []byte{} }, [2]bool{}},
-		"it is of a message with more rcpt": {func(b []byte) []byte { return append(b, appendFrame(nil, 4, 4, []byte(`{"e":"settled","r":7}`))...) }, [2]bool{true, true}},
+		"it is of a message with more rcpt": {func(b []byte) []byte { return append(b, appendFrame(nil, 4, 4, 4, []byte(`{"e":"settled","r":7}`))...) }, [2]bool{true, true}},
 	} {
 		s, id := damaged(t, c.change)
 		l := lock(t, s, id)

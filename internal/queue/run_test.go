@@ -222,3 +222,27 @@ func BenchmarkIntake(b *testing.B) {
 		}
 	})
 }
+
+// steps notes what is done to the disk.
+type steps struct {
+	mu   sync.Mutex
+	done []durable.OpKind
+}
+
+func (s *steps) Step(op durable.Op, do func() error) error {
+	s.mu.Lock()
+	s.done = append(s.done, op.Kind)
+	s.mu.Unlock()
+	return do()
+}
+
+func TestTheDirectWayIsShort(t *testing.T) {
+	w, trace := newWorld(t), &steps{}
+	w.send("x@far.example", "ann@here.example") // makes the Maildir
+	w.intake.Local = &deliver.Local{FS: durable.NewTraced(trace), Hostname: "here.example"}
+	w.send("x@far.example", "ann@here.example")
+	want := "[create write sync close rename syncdir]"
+	if got := fmt.Sprint(trace.done); got != want {
+		t.Errorf("%s, want %s", got, want)
+	}
+}

@@ -109,17 +109,22 @@ func readDisk(t *testing.T, root string) *disk {
 			return err
 		}
 		rel, _ := filepath.Rel(root, path)
-		n := newDir()
+		st, err := os.Lstat(path)
+		if err != nil {
+			return err
+		}
+		n := d.inodes[inode(st)] // another name of a file that is known
+		if n == nil {
+			n = newDir()
+		}
 		if !de.IsDir() {
 			data, err := os.ReadFile(path)
 			if err != nil {
 				return err
 			}
-			n = &node{data: data, synced: data}
+			n.dir, n.data, n.synced = false, data, data
 		}
-		if st, err := os.Lstat(path); err == nil {
-			d.inodes[inode(st)] = n
-		}
+		d.inodes[inode(st)] = n
 		parent, name := d.split(rel)
 		parent.names[name], parent.kept[name] = n, n
 		return nil

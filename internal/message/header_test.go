@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	_ "github.com/jhillyerd/enmime/mediatype" // keeps the module, with its letters, in go.mod
 )
 
 func TestReadHeader(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 	"testing/iotest"
+
+	_ "github.com/jhillyerd/enmime/mediatype" // keeps the module, with its letters, in go.mod
 )
 
 // crlf writes a letter of a test in wire form.

@@ -1,0 +1,139 @@
+package alias
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// look is Lookup without waiting for lookEvery.
+func look(f *File, name string) string {
+	f.mu.Lock()
+	f.looked = time.Time{}
+	f.mu.Unlock()
+	targets, ok, err := f.Lookup(name)
+	if err != nil {
+		return "error"
+	}
+	if !ok {
+		return "none"
+	}
+	var all []string
+	for _, t := range targets {
+		all = append(all, fmt.Sprint(t.Kind, " ", t.Address.String(), t.Text))
+	}
+	return strings.Join(all, "; ")
+}
+
+func TestLookup(t *testing.T) {
+	dir := t.TempDir()
+	path := filepath.Join(dir, "aliases")
+	write(t, filepath.Join(dir, "list"), "# members\nann@a.example,\nbob\n")
+	write(t, filepath.Join(dir, "bad"), "|/bin/true\n")
+	write(t, path, `# a comment
+Root: ann, bob@b.example
+  # a comment does not end a line
+	, "Carl C." <carl@c.example>
+"two words": ann
+cmd: "|/bin/cat -u, \"x\"", /var/mail/x
+list: :include:`+dir+`/list
+bad: ":include:`+dir+`/bad"
+missing: :include:`+dir+`/none
+empty:
+final: \ann
+quoted: "a b"@c.example
+root: eve
+`)
+	f := Open(path)
+	for name, want := range map[string]string{
+		"root":      "0 ann; 0 bob@b.example; 0 carl@c.example",
+		"ROOT":      "0 ann; 0 bob@b.example; 0 carl@c.example",
+		"two words": "0 ann",
+		"cmd":       `1 /bin/cat -u, "x"; 2 /var/mail/x`,
+		"list":      "0 ann@a.example; 0 bob",
+		"bad":       "error",
+		"missing":   "error",
+		"empty":     "",
+		"final":     "0 ann",
+		"quoted":    `0 "a b"@c.example`,
+		"nobody":    "none",
+	} {
+		if got := look(f, name); got != want {
+			t.Errorf("Lookup(%s) = %s, want %s", name, got, want)
+		}
+	}
+	if err := f.Check(); err == nil || err.Error() != path+":13: alias root is there twice" {
+		t.Errorf("Check: %v", err)
+	}
+	if targets, _, _ := f.Lookup("final"); !targets[0].Final {
+		t.Error("a backslash is not seen")
+	}
+}
+
+func TestErrorsNameTheLine(t *testing.T) {
+	for text, want := range map[string]string{
+		"a: b\n\nc\n":            "f:3: colon is missing",
+		": b\n":                  "f:1: name is missing",
+		`a: "b` + "\n":           "f:1: quote without end",
+		`"a: b` + "\n":           "f:1: quote without end",
+		"a: b c\n":               `f:1: target "b c" is no address`,
+		"a@b.c: d\n":             "f:1: alias a@b.c has a domain: names of this host have none",
+		"a: :include:relative\n": "f:1: :include:relative: the path begins with /",
+	} {
+		if _, _, err := parse("f", text); err == nil || err.Error() != want {
+			t.Errorf("parse(%q): %v, want %s", text, err, want)
+		}
+	}
+}
+
+func TestAFileThatChanges(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "aliases")
+	f := Open(path)
+	steps := []struct{ name, text, want string }{
+		{"a file that was never there has no aliases", "", "none"},
+		{"it is read when it appears", "a: b\n", "0 b"},
+		{"and again when it changes", "a: carl\n", "0 carl"},
+		{"a broken one keeps mail waiting", "a carl eve\n", "error"},
+		{"until it is mended", "a: dave\n", "0 dave"},
+		{"one that has gone keeps mail waiting", "", "error"},
+		{"until it is back", "a: dave\n", "0 dave"},
+	}
+	for _, s := range steps {
+		if os.Remove(path); s.text != "" {
+			write(t, path, s.text)
+		}
+		if got := look(f, "a"); got != s.want {
+			t.Errorf("%s: %s, want %s", s.name, got, s.want)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add("a: b, \"c d\"@e.f\n\t, |x\n# c\n\"g\": \\h\n")
+	f.Fuzz(func(t *testing.T, s string) {
+		entries, _, err := parse("f", s)
+		if err != nil {
+			return
+		}
+		for name, raw := range entries {
+			if name == "" {
+				t.Error("an alias without name")
+			}
+			for _, r := range raw {
+				if _, err := parseTarget(r); err != nil {
+					t.Errorf("target %q was taken: %v", r, err)
+				}
+			}
+		}
+	})
+}

@@ -15,6 +15,9 @@ const (
 	aliasMode   modus = "newaliases" // -bi: look at the aliases
 	verifyMode  modus = "verify"     // -bv: where addresses lead to
 	runMode     modus = "run"        // -q: try what is queued
+	daemonMode  modus = "daemon"     // -bd, -bD: smtpd
+	countMode   modus = "count"      // -bP: how many messages wait
+	testMode    modus = "test"       // -bt: where the addresses on standard input lead to
 	nothingMode modus = "nothing"    // -bh, -bH: host status, which there is none of
 )
 

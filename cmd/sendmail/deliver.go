@@ -92,7 +92,7 @@ func readError(err error) error { return status.Exit(status.ExTempFail, "read le
 
 // complete makes a whole header of what the program gave.
 func (r *request) complete(v *config.Values, u *submission, h *message.Header) error {
-	if message.Hops(h) > message.MaxHops {
+	if message.Hops(h)+r.hops > message.MaxHops {
 		return status.Exit(status.ExUnavailable, "submit", errors.New("too many hops, mail loop"))
 	}
 	u.env.Arrived = time.Now()

@@ -17,9 +17,14 @@ const shortHelp = `
   -bm            submit a letter: the default
   -bs            speak SMTP on standard input and output
   -bp            print the queue: mailq
+  -bP            print how many messages the queue has
   -bi, -I        check the aliases: newaliases
   -bv            tell where addresses lead to
-  -q[TIME]       make a pass over the queue, or one every TIME; -qIID for one letter
+  -bt            tell where the addresses on standard input lead to
+  -bd, -bD       start smtpd, in the background or in this process's place
+  -q[TIME]       make a pass over the queue, or one every TIME: runq
+  -q[!]ITEXT     a pass over messages whose ID has TEXT in it (! has not);
+                 S for the sender, R for the recipients
   -qf            with -qTIME: stay in the foreground
   -odq           queue only, start no attempt
   -oeq, -eq      print no errors

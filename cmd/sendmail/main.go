@@ -44,7 +44,7 @@ func run(argv []string, p config.Program) int {
 		fmt.Fprintf(stderr(p), "sendmail: %v\n", err)
 		return status.ExUsage
 	}
-	p.Lenient = r.mode != verifyMode && r.mode != aliasMode && !slices.ContainsFunc(line.long, strict)
+	p.Lenient = !slices.Contains([]modus{verifyMode, testMode, aliasMode}, r.mode) && !slices.ContainsFunc(line.long, strict)
 	if r.quiet {
 		p.Stderr = discard{}
 	}
@@ -97,6 +97,12 @@ func act(ctx context.Context, v *config.Values, r *request) error {
 		return verify(ctx, v, r)
 	case runMode:
 		return runQueue(ctx, v, r)
+	case daemonMode:
+		return serveMail(v, r)
+	case countMode:
+		return countQueue(ctx, v)
+	case testMode:
+		return testAddresses(ctx, v)
 	case nothingMode:
 		return nil
 	}

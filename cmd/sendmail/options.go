@@ -28,14 +28,16 @@ type request struct {
 	envID    string
 	later    bool // -odq: do not start an attempt
 	quiet    bool // -oeq: only the exit code tells of errors
-	runID    string
+	hops     int  // -h: Received fields that the letter has had besides
+	choices  []choice
 	every    time.Duration // -q30m
-	stay     bool          // -qf: in the foreground
+	stay     bool          // -qf, -bD: in the foreground
 }
 
-// modes are those of -b.
+// modes are those of -b. With -ba lines end with CRLF, which they always may.
 var modes = map[string]modus{
-	"m": deliverMode, "s": smtpMode, "p": listMode, "i": aliasMode, "v": verifyMode, "h": nothingMode, "H": nothingMode,
+	"m": deliverMode, "a": deliverMode, "s": smtpMode, "p": listMode, "P": countMode, "i": aliasMode, "v": verifyMode, "t": testMode,
+	"d": daemonMode, "l": daemonMode, "D": daemonMode, "h": nothingMode, "H": nothingMode,
 }
 
 // namedModes are those of the names that sendmail has.
@@ -110,7 +112,8 @@ func (r *request) delivery(o option) error {
 			err = fmt.Errorf("-V %s: %w", o.value, err)
 		}
 	case 'h':
-		if _, nerr := strconv.ParseUint(o.value, 10, 16); nerr != nil {
+		n, nerr := strconv.ParseUint(o.value, 10, 16)
+		if r.hops = int(n); nerr != nil {
 			err = fmt.Errorf("-h %s: is no hop count", o.value)
 		}
 	case 'o':
@@ -127,27 +130,31 @@ func (r *request) setMode(value string) error {
 		return fmt.Errorf("-b%s: not possible", value)
 	}
 	r.mode = m
+	r.stay = r.stay || value == "D"
 	return nil
 }
 
-// run takes what follows -q: nothing, f, a time, or which messages.
+// run takes what follows -q: nothing, f, a time, or which messages. A daemon runs
+// the queue by itself.
 func (r *request) run(value string) error {
-	r.mode = runMode
+	if r.mode != daemonMode {
+		r.mode = runMode
+	}
 	value = strings.TrimPrefix(value, "p") // Sendmail's persistent runner
-	if value == "f" {
+	switch {
+	case value == "":
+		return nil
+	case value == "f":
 		r.stay = true
 		return nil
 	}
-	if id, ok := strings.CutPrefix(value, "I"); ok && id != "" {
-		r.runID = id
-		return nil
-	}
-	if value == "" {
+	if c, ok := parseChoice(value); ok {
+		r.choices = append(r.choices, c)
 		return nil
 	}
 	every, err := config.ParseDuration(value)
 	if err != nil || every <= 0 {
-		return fmt.Errorf("-q%s: is no time, and no other choice of messages than -qIID is possible", value)
+		return fmt.Errorf("-q%s: is neither a time nor a choice of messages", value)
 	}
 	r.every = every
 	return nil
@@ -206,6 +213,8 @@ func (r *request) agree() error {
 		return fmt.Errorf("unexpected argument %q", r.line.operands[0])
 	case !operands && r.mode == verifyMode:
 		return errors.New("-bv needs addresses")
+	case len(r.choices) > 0 && (r.mode != runMode || r.every > 0):
+		return errors.New("a choice of messages goes with one run of the queue only")
 	case !operands && r.mode == deliverMode && !r.extract:
 		return errors.New("no recipients: name them on the command line or use -t")
 	}

@@ -9,6 +9,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
 	"time"
 
@@ -100,14 +101,18 @@ func listQueue(v *config.Values) error {
 	return become("mailq", v.Flags(config.Common))
 }
 
-// runQueue makes a pass over the queue, or one each while.
+// runQueue makes a pass over the queue or a part of it, or one each while.
 func runQueue(ctx context.Context, v *config.Values, r *request) error {
 	run := "--run-queue"
-	if r.runID != "" {
-		run += "=" + r.runID
-	}
 	if v.String("spool") == "" {
 		return status.Exit(status.ExTempFail, "spool", errors.New("none can be used here; say --spool DIR"))
+	}
+	if len(r.choices) > 0 {
+		ids, err := chosen(ctx, v, r.choices)
+		if err != nil || len(ids) == 0 {
+			return err
+		}
+		run += "=" + strings.Join(ids, ",")
 	}
 	args := append(flags(v), run)
 	if !v.IsSet("log-level") {

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -77,6 +78,32 @@ func verify(ctx context.Context, v *config.Values, r *request) error {
 	}
 	if code != 0 {
 		return config.Silent(code)
+	}
+	return nil
+}
+
+// testAddresses tells where the addresses lead to that stand on standard input
+// (-bt): one a line, behind the numbers of rule sets if one likes, as for
+// Sendmail. Its other commands and comments are passed over.
+func testAddresses(ctx context.Context, v *config.Values) error {
+	x, err := expander(v)
+	if err != nil {
+		return err
+	}
+	names := newNaming(v)
+	for lines := bufio.NewScanner(v.Stdin); lines.Scan(); {
+		line := strings.TrimLeft(lines.Text(), "0123456789, \t")
+		if line == "" || strings.ContainsRune("#.=-/$?", rune(line[0])) {
+			continue
+		}
+		list, err := address.ParseList(line)
+		if err != nil {
+			fmt.Fprintf(v.Stdout, "%s... %v\n", line, err)
+			continue
+		}
+		for _, m := range list {
+			verifyOne(ctx, v, x, names.recipient(m.Address))
+		}
 	}
 	return nil
 }

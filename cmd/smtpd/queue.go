@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"os/signal"
+	"strings"
 	"syscall"
 	"time"
 
@@ -13,15 +14,17 @@ import (
 	"postbag/internal/status"
 )
 
-// runQueue makes one attempt at one message or at all, as `sendmail -q` wants it.
+// runQueue makes one attempt at some messages or at all, as `sendmail -q` wants it.
 func runQueue(ctx context.Context, v *config.Values) error {
 	var ids []spool.ID
 	if text := v.String("run-queue"); text != "" {
-		id, err := spool.ParseID(text)
-		if err != nil {
-			return status.Exit(status.ExNoInput, "--run-queue", err)
+		for one := range strings.SplitSeq(text, ",") {
+			id, err := spool.ParseID(one)
+			if err != nil {
+				return status.Exit(status.ExNoInput, "--run-queue", err)
+			}
+			ids = append(ids, id)
 		}
-		ids = append(ids, id)
 	}
 	h, err := open(ctx, v)
 	if err != nil {

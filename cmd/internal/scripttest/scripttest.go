@@ -58,7 +58,23 @@ func setup(env *testscript.Env, bin string) error {
 	env.Setenv("POSTBAG_SPOOL", filepath.Join(env.WorkDir, "spool"))
 	env.Setenv("POSTBAG_HOSTNAME", "mx.example.org")
 	env.Values[daemons{}] = map[string]*daemon{}
+	env.Defer(func() { endAll(env.WorkDir) })
 	return os.MkdirAll(filepath.Join(env.WorkDir, "home"), 0o700)
+}
+
+// endAll ends what the programs have left running in the background: whatever
+// has the script's directory on its command line.
+func endAll(dir string) {
+	all, _ := filepath.Glob("/proc/[0-9]*/cmdline")
+	for _, path := range all {
+		text, err := os.ReadFile(path)
+		if err != nil || !bytes.Contains(text, []byte(dir+"/spool")) {
+			continue
+		}
+		if pid, err := strconv.Atoi(filepath.Base(filepath.Dir(path))); err == nil {
+			syscall.Kill(pid, syscall.SIGTERM)
+		}
+	}
 }
 
 func exits(ts *testscript.TestScript, neg bool, args []string) {

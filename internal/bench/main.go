@@ -1,0 +1,147 @@
+// Bench measures what PERFORMANCE.md claims: `make bench`.
+//
+// Each figure is taken beside the same work done by the bare disk and by the
+// program that people use today (Postfix, Dovecot), where that is installed and
+// we are root, with the settings it is shipped with. The contenders take turns
+// within one run, because a figure of one hour says nothing about another; what
+// counts are the medians and the ratios, which are taken turn by turn.
+//
+// Everything lies in one folder (-dir, default .bench) on the disk that is
+// measured, and is removed at the end. Servers listen on the loopback only. What
+// the load generator costs is not counted, but it has the same processors.
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+)
+
+// options are the flags.
+type options struct {
+	bin, dir        string
+	only            string
+	rounds, letters int
+	mailboxes       int
+	keep            bool
+	sessions        string
+}
+
+// A figure is one thing that can be measured.
+type figure struct {
+	name, what string
+	run        func(b *bench) error
+}
+
+// figures are all of them, in the order in which they run.
+var figures = []figure{
+	{"receive", "letters of 4 KiB into local Maildirs", receive},
+}
+
+func main() {
+	if len(os.Args) > 1 && os.Args[1] == childArg {
+		fail(bareDisk(os.Args[2:]))
+		return
+	}
+	var o options
+	flag.StringVar(&o.bin, "bin", "bin", "directory of the programs")
+	flag.StringVar(&o.dir, "dir", ".bench", "directory to work in, on the disk to be measured")
+	flag.StringVar(&o.only, "only", "", "figures to take, separated by commas: "+names())
+	flag.IntVar(&o.rounds, "rounds", 5, "turns of each contender")
+	flag.IntVar(&o.letters, "letters", 3000, "letters of a turn")
+	flag.IntVar(&o.mailboxes, "mailboxes", 1, "Maildirs that the letters of a turn go to")
+	flag.StringVar(&o.sessions, "sessions", "1,10,50", "sessions at the same time")
+	flag.BoolVar(&o.keep, "keep", false, "keep the directory")
+	flag.Parse()
+	fail(run(o))
+}
+
+func fail(err error) {
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func names() string {
+	var all []string
+	for _, f := range figures {
+		all = append(all, f.name)
+	}
+	return strings.Join(all, ", ")
+}
+
+// A bench is one run.
+type bench struct {
+	options
+	cleanups []func()
+}
+
+func run(o options) (err error) {
+	if o.bin, err = filepath.Abs(o.bin); err != nil {
+		return err
+	}
+	if o.dir, err = filepath.Abs(o.dir); err != nil {
+		return err
+	}
+	chosen, err := choose(o.only)
+	if err != nil {
+		return err
+	}
+	if err := os.MkdirAll(o.dir, 0o755); err != nil {
+		return err
+	}
+	b := &bench{options: o}
+	defer b.cleanup()
+	go b.cleanupWhenInterrupted()
+	describe()
+	for _, f := range chosen {
+		fmt.Printf("\n%s: %s\n", f.name, f.what)
+		if err := f.run(b); err != nil {
+			return fmt.Errorf("%s: %w", f.name, err)
+		}
+	}
+	return nil
+}
+
+func choose(only string) ([]figure, error) {
+	if only == "" {
+		return figures, nil
+	}
+	var chosen []figure
+	for _, name := range strings.Split(only, ",") {
+		i := slices.IndexFunc(figures, func(f figure) bool { return f.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("figure %q: none of %s", name, names())
+		}
+		chosen = append(chosen, figures[i])
+	}
+	return chosen, nil
+}
+
+// atEnd has f called when the run is over, the last first.
+func (b *bench) atEnd(f func()) { b.cleanups = append(b.cleanups, f) }
+
+func (b *bench) cleanup() {
+	for _, f := range slices.Backward(b.cleanups) {
+		f()
+	}
+	b.cleanups = nil
+	if !b.keep {
+		os.RemoveAll(b.dir)
+	}
+}
+
+func (b *bench) cleanupWhenInterrupted() {
+	c := make(chan os.Signal, 1)
+	signal.Notify(c, os.Interrupt, syscall.SIGTERM)
+	<-c
+	b.cleanup()
+	fail(errors.New("interrupted"))
+}

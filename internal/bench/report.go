@@ -1,0 +1,51 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// settle lets the disk finish what was left to it.
+func settle() {
+	syscall.Sync()
+	time.Sleep(100 * time.Millisecond)
+}
+
+func median(v []float64) float64 {
+	v = slices.Sorted(slices.Values(v))
+	n := len(v)
+	if n == 0 {
+		return 0
+	}
+	return (v[(n-1)/2] + v[n/2]) / 2
+}
+
+// report prints a line for each contender. Ratios are medians of the ratios to
+// the first contender's turn in the same round.
+func report(all []contender, turns [][]turn) {
+	fmt.Printf("    %-26s %10s %8s %12s %12s\n", "", "letters/s", "of disk", "CPU ms each", "above disk")
+	for i, c := range all {
+		var rate, ratio, cpu, above []float64
+		for n, t := range turns[i] {
+			base := turns[0][n]
+			rate = append(rate, t.rate())
+			ratio = append(ratio, t.rate()/base.rate())
+			cpu = append(cpu, t.cpu())
+			above = append(above, t.cpu()-base.cpu())
+		}
+		fmt.Printf("    %-26s %10.0f %7.0f%% %12.3f %+12.3f\n", c.name(), median(rate), 100*median(ratio), median(cpu), median(above))
+	}
+}
+
+// describe says what machine this is.
+func describe() {
+	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("%s, %d processors, Linux %s, load %s\n", runtime.Version(), runtime.NumCPU(),
+		strings.TrimSpace(string(release)), strings.Join(strings.Fields(string(load))[:1], ""))
+}

@@ -180,7 +180,7 @@ func (s *session) markSeen(positions []int, items []item) error {
 	if len(uids) == 0 {
 		return nil
 	}
-	_, err := s.sel.folder.Store(s.ctx, uids, mailbox.FlagChange{Set: mailbox.Seen}, 0)
+	_, err := s.sel.folder.Store(s.ctx, uids, mailbox.FlagChange{Set: mailbox.Seen}, mailbox.Always)
 	return err
 }
 

@@ -66,7 +66,7 @@ func (s *session) doStore(byUID bool) (string, error) {
 		return "", err
 	}
 	uids := s.uids(positions)
-	if _, err := s.sel.folder.Store(s.ctx, uids, change, 0); err != nil {
+	if _, err := s.sel.folder.Store(s.ctx, uids, change, mailbox.Always); err != nil {
 		return "", err
 	}
 	s.tellStored(positions, uids, strings.HasSuffix(item, ".SILENT"), byUID)

@@ -97,8 +97,9 @@ func (b *box) insert(items []item) (uids []uint32, err error) {
 		return nil, err
 	}
 	list := make([]arrival, len(items))
+	now := uint32(b.store.o.Now().Unix())
 	for i := range items {
-		items[i].uid = uid + uint32(i)
+		items[i].uid, items[i].saved = uid+uint32(i), now
 		uids = append(uids, items[i].uid)
 		list[i] = items[i].arrival
 	}

@@ -116,7 +116,7 @@ func BenchmarkFolder(b *testing.B) {
 	b.Run("store, answered", func(b *testing.B) {
 		for b.Loop() {
 			seen ^= Seen
-			if _, err := f.Store(ctx, uids, FlagChange{Set: seen, Clear: Seen &^ seen}, 0); err != nil {
+			if _, err := f.Store(ctx, uids, FlagChange{Set: seen, Clear: Seen &^ seen}, Always); err != nil {
 				b.Fatal(err)
 			}
 			b.StopTimer()
@@ -129,7 +129,7 @@ func BenchmarkFolder(b *testing.B) {
 	b.Run("store, paid", func(b *testing.B) {
 		for b.Loop() {
 			seen ^= Seen
-			if _, err := f.Store(ctx, uids, FlagChange{Set: seen, Clear: Seen &^ seen}, 0); err != nil {
+			if _, err := f.Store(ctx, uids, FlagChange{Set: seen, Clear: Seen &^ seen}, Always); err != nil {
 				b.Fatal(err)
 			}
 			if err := f.PayDebts(ctx); err != nil {

@@ -2,12 +2,18 @@ package mailbox
 
 import (
 	"context"
+	"math"
 	"slices"
 )
 
+// Always makes a Store change letters whatever their modseq is.
+const Always = math.MaxUint64
+
 // Store changes flags and keywords of letters. UIDs that are not there are
-// passed over. With unchangedSince above 0, letters with a greater modseq are
-// left as they are and returned (RFC 7162 section 3.1.3).
+// passed over. Letters with a modseq greater than unchangedSince are left as
+// they are and returned (RFC 7162 section 3.1.3): nobody, in any process, can
+// change a letter between the comparison and the change. All letters that are
+// changed get the same modseq, the HighestModSeq of the version that follows.
 //
 // When Store returns, the change survives a crash: it is in the log. The names
 // of the files follow in the background, as debts.
@@ -38,7 +44,7 @@ func (b *box) targets(uids []uint32, c *FlagChange, unchangedSince uint64) (targ
 		if r == nil {
 			continue
 		}
-		if unchangedSince > 0 && r.modseq > unchangedSince {
+		if r.modseq > unchangedSince {
 			modified = append(modified, uid)
 			continue
 		}

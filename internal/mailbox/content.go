@@ -82,7 +82,7 @@ func (b *box) honest(uid uint32, size int64) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := b.st.rows.find(uid)
-	if r == nil || r.wire != unknownSize {
+	if r == nil || r.wire != noSize {
 		return r != nil
 	}
 	if f, ok := b.facts[uid]; ok && f.wire != unknownSize {

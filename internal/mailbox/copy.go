@@ -125,7 +125,7 @@ func (b *box) describe(uid uint32) (a arrival, ok bool, err error) {
 	}
 	return arrival{
 		id: r.id, flags: r.flags, keywords: b.st.sets[r.kw],
-		internal: r.internal, wire: r.wire, base: b.st.base(r),
+		internal: r.internal, wire: r.size(), base: b.st.base(r),
 	}, true, nil
 }
 

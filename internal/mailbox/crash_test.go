@@ -80,7 +80,7 @@ func (x *session) store(name string, flags Flags, uids ...uint32) {
 	for _, uid := range uids {
 		x.fs.Answered(fmt.Sprintf("try %s %d %d", name, x.f[name].View().UIDValidity(), uid))
 	}
-	_, err := x.f[name].Store(x.t.Context(), uids, FlagChange{Set: flags, Replace: true}, 0)
+	_, err := x.f[name].Store(x.t.Context(), uids, FlagChange{Set: flags, Replace: true}, Always)
 	x.must(err)
 	for _, uid := range uids {
 		x.fs.Answered(fmt.Sprintf("flags %s %d %d %s.", name, x.f[name].View().UIDValidity(), uid, flags))

@@ -22,6 +22,13 @@
 //     twice; two files of one base name become two letters.
 //   - Any number of processes and sessions may use a folder at a time.
 //
+// # For CONDSTORE, QRESYNC, OBJECTID and SAVEDATE
+//
+// Each Letter of a View has its ModSeq; the View has HighestModSeq, ChangedSince
+// and VanishedSince; Diff names every letter whose modseq has changed. Store
+// takes UNCHANGEDSINCE. Letter.EmailID, Letter.Saved and View.MailboxID are what
+// RFC 8474 and RFC 8514 ask for. Modseqs are below 1<<63 (RFC 7162 section 7).
+//
 // # Files in a folder
 //
 //	new/ cur/ tmp/       the Maildir

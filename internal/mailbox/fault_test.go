@@ -81,7 +81,7 @@ func (x *faulty) store(name string, flags Flags, uid uint32) {
 	x.with(name, func(f *Folder) error {
 		validity := f.View().UIDValidity()
 		x.say("try %s %d %d", name, validity, uid)
-		_, err := f.Store(x.ctx, []uint32{uid}, FlagChange{Set: flags, Replace: true}, 0)
+		_, err := f.Store(x.ctx, []uint32{uid}, FlagChange{Set: flags, Replace: true}, Always)
 		if _, there := f.View().Index(uid); err == nil && there {
 			x.say("flags %s %d %d %s.", name, validity, uid, flags)
 		}

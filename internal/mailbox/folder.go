@@ -175,8 +175,8 @@ func (b *box) knownSize(uid uint32) (int64, bool) {
 	if r == nil {
 		return 0, false
 	}
-	if r.wire != unknownSize {
-		return r.wire, true
+	if r.wire != noSize {
+		return r.size(), true
 	}
 	if f, ok := b.facts[uid]; ok && f.wire != unknownSize {
 		return f.wire, true

@@ -5,6 +5,7 @@ import (
 	"encoding/binary"
 	"slices"
 	"strings"
+	"time"
 )
 
 // Flags are the system flags of a letter, as its file name carries them.
@@ -54,7 +55,14 @@ type Letter struct {
 	Flags    Flags
 	Keywords []string // sorted; shared, not to be changed
 
-	id uint64
+	id    uint64
+	saved uint32
+}
+
+// Saved is the SAVEDATE of the letter (RFC 8514): when it came into this
+// folder; false when that is not known.
+func (l *Letter) Saved() (time.Time, bool) {
+	return time.Unix(int64(l.saved), 0), l.saved > 0
 }
 
 // EmailID is the OBJECTID of the letter (RFC 8474 section 5.1). It goes with

@@ -173,7 +173,7 @@ func TestStoreIsSeenByAllAndReachesTheName(t *testing.T) {
 	f, g := x.open(x.store), x.open(x.process())
 	x.wantView(f, "1:")
 	x.wantView(g, "1:")
-	_, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Seen | Flagged, SetKeywords: []string{"work", "later"}}, 0)
+	_, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Seen | Flagged, SetKeywords: []string{"work", "later"}}, Always)
 	x.must(err)
 	if got := show(f.View()); got != "1:FSlater,work" {
 		t.Fatalf("after Store the session sees %q", got)
@@ -197,7 +197,7 @@ func TestForeignRenamesAndRemovals(t *testing.T) {
 	if f.View().At(0).ModSeq <= modseq {
 		t.Error("a flag set by another program has no modseq of its own")
 	}
-	_, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Flagged}, 0)
+	_, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Flagged}, Always)
 	x.must(err)
 	x.must(f.PayDebts(x.ctx))
 	if got, want := x.files(), []string{"new/" + other, "cur/" + name + ":2,FSab"}; !slices.Equal(got, want) {
@@ -289,7 +289,7 @@ func TestCopyAndMove(t *testing.T) {
 	x.must(err)
 	defer g.Close()
 	x.append(f, "a\r\n", "b\r\n", "c\r\n")
-	_, err = f.Store(x.ctx, []uint32{2}, FlagChange{Set: Seen, SetKeywords: []string{"k"}}, 0)
+	_, err = f.Store(x.ctx, []uint32{2}, FlagChange{Set: Seen, SetKeywords: []string{"k"}}, Always)
 	x.must(err)
 	from, to, err := Copy(x.ctx, f, []uint32{2, 3, 7}, g)
 	x.must(err)
@@ -388,7 +388,7 @@ func TestLockOfAnotherProcess(t *testing.T) {
 	f.b.lock()
 	defer f.b.unlock()
 	err := f.b.exclusive(x.ctx, func() error {
-		_, err := g.Store(x.ctx, []uint32{1}, FlagChange{Set: Seen}, 0)
+		_, err := g.Store(x.ctx, []uint32{1}, FlagChange{Set: Seen}, Always)
 		return err
 	})
 	if !errors.Is(err, ErrInUse) {
@@ -497,7 +497,7 @@ func TestLossOfOurFilesLosesNoLetter(t *testing.T) {
 	x.must(f.Sync(x.ctx))
 	x.append(f, "b\r\n")
 	x.must(f.Settle(x.ctx))
-	_, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Flagged}, 0)
+	_, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Flagged}, Always)
 	x.must(err)
 	x.must(f.PayDebts(x.ctx))
 	x.wantView(f, "1:F 2:")

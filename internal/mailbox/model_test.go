@@ -223,7 +223,7 @@ func (m *model) store(f *Folder, d int) {
 		change.SetKeywords = []string{fmt.Sprint("k", m.rnd.IntN(3))}
 		change.ClearKeywords = []string{fmt.Sprint("k", m.rnd.IntN(3)), "kw"}
 	}
-	_, err := f.Store(m.ctx, uids, change, 0)
+	_, err := f.Store(m.ctx, uids, change, Always)
 	m.must(err)
 	for _, text := range m.letters(f, d, uids) {
 		l := m.texts[d][text]

@@ -87,7 +87,7 @@ func workFlag(ctx context.Context, f *Folder, mine map[uint32]string) error {
 	for uid, text := range mine {
 		flags := Flags(rand.IntN(64)) &^ Passed
 		fmt.Println("try flag", text, flags)
-		if _, err := f.Store(ctx, []uint32{uid}, FlagChange{Set: flags, Clear: ^flags &^ Passed}, 0); err != nil {
+		if _, err := f.Store(ctx, []uint32{uid}, FlagChange{Set: flags, Clear: ^flags &^ Passed}, Always); err != nil {
 			return err
 		}
 		fmt.Println("did flag", text, flags)

@@ -23,6 +23,7 @@ const (
 	kindPaidArrival                           // letters of a batch have left tmp/
 	kindRecent                                // letters up to this UID have been shown to a session
 	kindFacts                                 // sizes and dates that took a look into the file
+	kindHistory                               // letters that went before the log was compacted
 )
 
 var errRecord = errors.New("record makes no sense")
@@ -64,6 +65,7 @@ type arrival struct {
 	keywords []string
 	internal int64 // unknownTime, unknownSize where nobody looked
 	wire     int64
+	saved    uint32 // seconds since 1970 when it came into this folder; 0: unknown
 	base     string
 	at       string // where the file is, when not where it is to be expected
 	tmp      string // the name below tmp/ that it still has; "" when it is in place
@@ -83,6 +85,7 @@ func encodeLetters(modseq uint64, letters []arrival) mboxlog.Record {
 		e.strings(l.keywords)
 		e.optional(l.internal, unknownTime)
 		e.optional(l.wire, unknownSize)
+		e.num(uint64(l.saved))
 		e.string(l.base)
 		e.string(l.at)
 		e.string(l.tmp)
@@ -102,6 +105,7 @@ func decodeLetters(d *decoder, each func(modseq uint64, l *arrival)) {
 		l.keywords = d.strings()
 		l.internal = d.optional(unknownTime)
 		l.wire = d.optional(unknownSize)
+		l.saved = d.num32()
 		l.base, l.at, l.tmp = d.string(), d.string(), d.string()
 		if !d.bad {
 			each(modseq, &l)
@@ -123,7 +127,7 @@ func encodeFlags(modseq uint64, c *FlagChange, uids []uint32) mboxlog.Record {
 	return mboxlog.Record{Kind: kindFlags, Payload: e.b}
 }
 
-func decodeFlags(d *decoder) (modseq uint64, c FlagChange, runs []run) {
+func decodeFlags(d *decoder) (modseq uint64, c FlagChange, runs []Range) {
 	modseq = d.num()
 	c.Replace = d.octet() == 1
 	c.Set, c.Clear = Flags(d.octet()), Flags(d.octet())
@@ -168,6 +172,13 @@ func encodeRemoved(kind byte, modseq uint64, uids []uint32) mboxlog.Record {
 	e.num(modseq)
 	e.uids(uids)
 	return mboxlog.Record{Kind: kind, Payload: e.b}
+}
+
+func encodeHistory(r removal) mboxlog.Record {
+	e := encoder{}
+	e.num(r.modseq)
+	e.ranges(r.runs)
+	return mboxlog.Record{Kind: kindHistory, Payload: e.b}
 }
 
 // encodePaid encodes the kindPaid records.
@@ -220,8 +231,8 @@ func decodeFacts(d *decoder, each func(uid uint32, f fact)) {
 	}
 }
 
-// A run is a range of UIDs, both ends in it.
-type run struct{ first, last uint32 }
+// A Range is a range of UIDs, both ends in it.
+type Range struct{ First, Last uint32 }
 
 // An encoder appends values to b.
 type encoder struct{ b []byte }
@@ -252,20 +263,20 @@ func (e *encoder) optional(n, absent int64) {
 
 // uids encodes an ascending list as runs.
 func (e *encoder) uids(list []uint32) {
-	var runs []run
+	var runs []Range
 	for _, uid := range list {
-		if n := len(runs); n > 0 && runs[n-1].last+1 == uid {
-			runs[n-1].last = uid
-			continue
-		}
-		runs = append(runs, run{uid, uid})
+		runs = appendRange(runs, Range{uid, uid})
 	}
+	e.ranges(runs)
+}
+
+func (e *encoder) ranges(runs []Range) {
 	e.num(uint64(len(runs)))
 	last := uint32(0)
 	for _, r := range runs {
-		e.num(uint64(r.first - last))
-		e.num(uint64(r.last - r.first))
-		last = r.last
+		e.num(uint64(r.First - last))
+		e.num(uint64(r.Last - r.First))
+		last = r.Last
 	}
 }
 
@@ -338,8 +349,8 @@ func (d *decoder) optional(absent int64) int64 {
 }
 
 // uids decodes runs of UIDs, ascending and apart.
-func (d *decoder) uids() []run {
-	var runs []run
+func (d *decoder) uids() []Range {
+	var runs []Range
 	last := uint64(0)
 	for n := d.num(); n > 0 && !d.bad; n-- {
 		first := last + d.num()
@@ -348,7 +359,7 @@ func (d *decoder) uids() []run {
 			d.fail()
 			break
 		}
-		runs = append(runs, run{uint32(first), uint32(last)})
+		runs = append(runs, Range{uint32(first), uint32(last)})
 	}
 	if d.bad {
 		return nil

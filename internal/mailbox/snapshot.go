@@ -19,9 +19,13 @@ const (
 	sectionNames
 )
 
-// snapRow is: modseq 8, EMAILID 8, internal date 5, wire size 5, offset of the
-// name 4, UID 4, keyword set 4, flags 1; little-endian, all ones for unknown.
-const snapRow = 39
+// snapRow is: modseq 7, keyword set 3, EMAILID 8, internal date 5, save date 4,
+// wire size 4, offset of the name 4, UID 4, flags 1; little-endian, all ones for
+// unknown. Folders with more keyword sets have no snapshot.
+const (
+	snapRow     = 40
+	maxSnapSets = 1 << 24
+)
 
 const ones40 = 1<<40 - 1
 
@@ -58,14 +62,15 @@ func loadRows(s *state, b []byte) bool {
 	last := uint32(0)
 	for ; len(b) > 0; b = b[snapRow:] {
 		r := row{
-			modseq:   binary.LittleEndian.Uint64(b),
-			id:       binary.LittleEndian.Uint64(b[8:]),
-			internal: get40(b[16:], unknownTime),
-			wire:     get40(b[21:], unknownSize),
-			name:     binary.LittleEndian.Uint32(b[26:]),
-			uid:      binary.LittleEndian.Uint32(b[30:]),
-			kw:       binary.LittleEndian.Uint32(b[34:]),
-			flags:    Flags(b[38]),
+			modseq:   binary.LittleEndian.Uint64(b) & (1<<56 - 1),
+			kw:       binary.LittleEndian.Uint32(b[6:]) >> 8,
+			id:       binary.LittleEndian.Uint64(b[10:]),
+			internal: get40(b[18:], unknownTime),
+			saved:    binary.LittleEndian.Uint32(b[23:]),
+			wire:     binary.LittleEndian.Uint32(b[27:]),
+			name:     binary.LittleEndian.Uint32(b[31:]),
+			uid:      binary.LittleEndian.Uint32(b[35:]),
+			flags:    Flags(b[39]),
 		}
 		r.disk = r.flags // there are no debts in a snapshot
 		if r.uid <= last || int(r.kw) >= len(s.sets) {
@@ -100,13 +105,14 @@ func (s *state) snapshotRows() (rows, text []byte) {
 	for _, c := range s.rows.chunks {
 		for i := range c {
 			r := &c[i]
-			rows = binary.LittleEndian.AppendUint64(rows, r.modseq)
+			rows = binary.LittleEndian.AppendUint64(rows, r.modseq)[:len(rows)+7]
+			rows = append(rows, byte(r.kw), byte(r.kw>>8), byte(r.kw>>16))
 			rows = binary.LittleEndian.AppendUint64(rows, r.id)
 			rows = put40(rows, r.internal)
-			rows = put40(rows, r.wire)
+			rows = binary.LittleEndian.AppendUint32(rows, r.saved)
+			rows = binary.LittleEndian.AppendUint32(rows, r.wire)
 			rows = binary.LittleEndian.AppendUint32(rows, uint32(len(text)))
 			rows = binary.LittleEndian.AppendUint32(rows, r.uid)
-			rows = binary.LittleEndian.AppendUint32(rows, r.kw)
 			rows = append(rows, byte(r.flags))
 			base := s.names.get(r.name)
 			text = binary.AppendUvarint(text, uint64(len(base)))
@@ -131,6 +137,11 @@ func (s *state) encodeSnapHead(seen stamps) []byte {
 	for uid, at := range s.at {
 		e.num(uint64(uid))
 		e.string(at)
+	}
+	e.num(uint64(len(s.history.list)))
+	for _, h := range s.history.list {
+		e.num(h.modseq)
+		e.ranges(h.runs)
 	}
 	for _, st := range seen.sub {
 		e.num(st.ino)
@@ -165,6 +176,10 @@ func decodeSnapHead(d *decoder, s *state) (seen stamps) {
 	for n := d.num(); n > 0 && !d.bad; n-- {
 		uid := d.num32()
 		s.at[uid] = d.string()
+	}
+	for n := d.num(); n > 0 && !d.bad; n-- {
+		modseq := d.num()
+		s.went(modseq, d.uids())
 	}
 	for i := range seen.sub {
 		seen.sub[i] = stamp{d.num(), d.timespec(), d.timespec()}
@@ -257,14 +272,13 @@ func (b *box) writeDown() error {
 
 // compactSize is about how long the log would be if it were compacted.
 func (b *box) compactSize() int64 {
-	return int64(len(b.st.names.data)) + 32*int64(b.st.rows.length)
+	return int64(len(b.st.names.data)) + 32*int64(b.st.rows.length) + 8*int64(b.st.history.runs)
 }
 
 // records gives the state, which has no debts, as the records of a new log.
-// The history of expunges ends here; floor says so.
 func (s *state) records(yield func(mboxlog.Record) bool) {
 	m := s.meta
-	m.uidNext, m.modseq, m.floor = 0, 0, s.modseq
+	m.uidNext, m.modseq = 0, 0
 	if !yield(m.encode()) {
 		return
 	}
@@ -273,11 +287,16 @@ func (s *state) records(yield func(mboxlog.Record) bool) {
 			r := &c[i]
 			a := arrival{
 				uid: r.uid, id: r.id, flags: r.flags, keywords: s.sets[r.kw],
-				internal: r.internal, wire: r.wire, base: s.base(r), at: s.at[r.uid],
+				internal: r.internal, wire: r.size(), saved: r.saved, base: s.base(r), at: s.at[r.uid],
 			}
 			if !yield(encodeLetters(r.modseq, []arrival{a})) {
 				return
 			}
+		}
+	}
+	for _, h := range s.history.list {
+		if !yield(encodeHistory(h)) {
+			return
 		}
 	}
 	m.uidNext, m.modseq = s.uidNext, s.modseq
@@ -295,7 +314,7 @@ func (b *box) writeSnapshot() {
 	}
 	pos := b.log.Position()
 	fresh := pos.Offset-b.snapEnd <= snapAfter && (seen.sub == b.snapSeen.sub || !seen.old)
-	if fresh || !b.log.Settled() || b.log.Sync() != nil {
+	if fresh || len(st.sets) >= maxSnapSets || !b.log.Settled() || b.log.Sync() != nil {
 		b.mu.Unlock()
 		return
 	}

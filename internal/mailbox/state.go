@@ -28,6 +28,8 @@ type state struct {
 	sets    [][]string // keyword sets; sets[0] is empty
 	setByID map[string]uint32
 
+	history history // what went
+
 	owing  int               // rows with a flags debt
 	doomed map[uint32]doom   // expunged, file perhaps still there
 	coming map[uint32]string // letters of a batch whose file may still be tmp/ this name
@@ -88,6 +90,9 @@ func (s *state) apply(rec mboxlog.Record) error {
 		s.recent = max(s.recent, d.num32())
 	case kindFacts:
 		decodeFacts(d, s.applyFact)
+	case kindHistory:
+		modseq := d.num()
+		s.went(modseq, d.uids())
 	case mboxlog.KindDamage:
 		s.damaged, s.ceiled = true, false
 	default:
@@ -112,7 +117,7 @@ func (s *state) applyLetter(modseq uint64, l *arrival) {
 		return // after damage: a UID that is not above the others is not given again
 	}
 	r := row{
-		modseq: modseq, id: l.id, internal: l.internal, wire: l.wire,
+		modseq: modseq, id: l.id, internal: l.internal, wire: size32(l.wire), saved: l.saved,
 		uid: l.uid, kw: s.intern(l.keywords), flags: l.flags, disk: l.flags,
 	}
 	r.name = s.names.add(l.base)
@@ -128,7 +133,7 @@ func (s *state) applyLetter(modseq uint64, l *arrival) {
 	s.touched(modseq)
 }
 
-func (s *state) applyFlags(modseq uint64, c FlagChange, runs []run) {
+func (s *state) applyFlags(modseq uint64, c FlagChange, runs []Range) {
 	memo := map[uint32]uint32{}
 	s.rows.editRuns(runs, func(r *row) {
 		kw, known := memo[r.kw]
@@ -181,11 +186,11 @@ func withDebt(r *row, disk Flags) Flags {
 	return disk&^clear | set
 }
 
-func (s *state) applyPaidFlags(runs []run) {
+func (s *state) applyPaidFlags(runs []Range) {
 	s.rows.editRuns(runs, func(r *row) { s.setFlags(r, r.flags, r.flags) })
 }
 
-func (s *state) applyRemoved(modseq uint64, runs []run, debt bool) {
+func (s *state) applyRemoved(modseq uint64, runs []Range, debt bool) {
 	s.rows.remove(runs, func(r *row) {
 		if debt {
 			s.doomed[r.uid] = doom{base: string(s.names.get(r.name)), at: s.where(r)}
@@ -197,17 +202,18 @@ func (s *state) applyRemoved(modseq uint64, runs []run, debt bool) {
 		delete(s.at, r.uid)
 		delete(s.coming, r.uid)
 	})
+	s.went(modseq, runs)
 	s.touched(modseq)
 }
 
 // deleteRuns takes the UIDs of runs out of m; the work is bounded by what m has.
-func deleteRuns[V any](m map[uint32]V, runs []run) {
+func deleteRuns[V any](m map[uint32]V, runs []Range) {
 	for _, r := range runs {
-		if uint64(r.last)-uint64(r.first) > uint64(len(m)) {
-			maps.DeleteFunc(m, func(uid uint32, _ V) bool { return uid >= r.first && uid <= r.last })
+		if uint64(r.Last)-uint64(r.First) > uint64(len(m)) {
+			maps.DeleteFunc(m, func(uid uint32, _ V) bool { return uid >= r.First && uid <= r.Last })
 			continue
 		}
-		for uid := uint64(r.first); uid <= uint64(r.last); uid++ {
+		for uid := uint64(r.First); uid <= uint64(r.Last); uid++ {
 			delete(m, uint32(uid))
 		}
 	}
@@ -219,7 +225,7 @@ func (s *state) applyFact(uid uint32, f fact) {
 			r.internal = f.internal
 		}
 		if f.wire != unknownSize {
-			r.wire = f.wire
+			r.wire = size32(f.wire)
 		}
 	}
 }
@@ -294,7 +300,8 @@ func (s *state) debts() bool { return s.owing > 0 || len(s.doomed) > 0 || len(s.
 func (s *state) view() *View {
 	v := &View{
 		length: s.rows.length, validity: s.validity, uidNext: s.uidNext,
-		modseq: s.modseq, recent: s.recent, sets: s.sets[:len(s.sets):len(s.sets)], id: s.id,
+		modseq: s.modseq, recent: s.recent, sets: slices.Clip(s.sets), id: s.id,
+		floor: s.floor, history: slices.Clip(s.history.list),
 	}
 	v.chunks, v.starts = s.rows.freeze()
 	return v

@@ -9,6 +9,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"postbag/internal/maildir"
 	"postbag/internal/mboxlog"
@@ -172,7 +173,7 @@ func (b *box) write(d *difference) error {
 	}
 	for len(d.fresh) > 0 {
 		n := min(len(d.fresh), lettersPerFrame)
-		recs = append(recs, encodeLetters(modseq, arrivals(d.fresh[:n], uid)))
+		recs = append(recs, encodeLetters(modseq, arrivals(d.fresh[:n], uid, b.store.o.Now())))
 		d.fresh = d.fresh[n:]
 		uid += uint32(n)
 	}
@@ -185,11 +186,15 @@ func (b *box) write(d *difference) error {
 // lettersPerFrame bounds frames to about a mebioctet.
 const lettersPerFrame = 8192
 
-// arrivals gives UIDs to entries.
-func arrivals(found []entry, uid uint32) []arrival {
+// arrivals gives UIDs to entries. They came into the folder when their names
+// say that they were delivered.
+func arrivals(found []entry, uid uint32, now time.Time) []arrival {
 	list := make([]arrival, len(found))
 	for i, e := range found {
-		a := arrival{uid: uid + uint32(i), id: idOf(e.base), flags: e.flags, base: e.base, internal: unknownTime, wire: unknownSize}
+		a := arrival{uid: uid + uint32(i), id: idOf(e.base), flags: e.flags, base: e.base, internal: unknownTime, wire: unknownSize, saved: uint32(now.Unix())}
+		if sec, _ := arrivedAt(e.base); sec > 0 && sec < uint64(a.saved) {
+			a.saved = uint32(sec)
+		}
 		if a.id == 0 {
 			a.id = randomID()
 		}

@@ -65,15 +65,15 @@ func (v *vector) owned(c int) []row {
 }
 
 // editRuns calls f for each row whose UID is in runs.
-func (v *vector) editRuns(runs []run, f func(*row)) {
+func (v *vector) editRuns(runs []Range, f func(*row)) {
 	for _, r := range runs {
-		for c := max(v.chunkOf(r.first), 0); c < len(v.chunks) && v.chunks[c][0].uid <= r.last; c++ {
-			i, _ := searchRows(v.chunks[c], r.first)
-			if i == len(v.chunks[c]) || v.chunks[c][i].uid > r.last {
+		for c := max(v.chunkOf(r.First), 0); c < len(v.chunks) && v.chunks[c][0].uid <= r.Last; c++ {
+			i, _ := searchRows(v.chunks[c], r.First)
+			if i == len(v.chunks[c]) || v.chunks[c][i].uid > r.Last {
 				continue
 			}
 			rows := v.owned(c)
-			for ; i < len(rows) && rows[i].uid <= r.last; i++ {
+			for ; i < len(rows) && rows[i].uid <= r.Last; i++ {
 				f(&rows[i])
 			}
 		}
@@ -81,12 +81,12 @@ func (v *vector) editRuns(runs []run, f func(*row)) {
 }
 
 // remove takes the rows of runs out, after f has seen each.
-func (v *vector) remove(runs []run, f func(*row)) {
+func (v *vector) remove(runs []Range, f func(*row)) {
 	for _, r := range runs {
-		for c := max(v.chunkOf(r.first), 0); c < len(v.chunks) && v.chunks[c][0].uid <= r.last; c++ {
-			from, _ := searchRows(v.chunks[c], r.first)
+		for c := max(v.chunkOf(r.First), 0); c < len(v.chunks) && v.chunks[c][0].uid <= r.Last; c++ {
+			from, _ := searchRows(v.chunks[c], r.First)
 			to := from
-			for ; to < len(v.chunks[c]) && v.chunks[c][to].uid <= r.last; to++ {
+			for ; to < len(v.chunks[c]) && v.chunks[c][to].uid <= r.Last; to++ {
 				f(&v.chunks[c][to])
 			}
 			if from == to {

@@ -15,7 +15,8 @@ type row struct {
 	modseq   uint64
 	id       uint64 // EMAILID
 	internal int64  // seconds since 1970; unknownTime when nobody looked yet
-	wire     int64  // octets in wire form; -1 when nobody looked yet
+	wire     uint32 // octets in wire form; noSize when nobody looked yet, or when it is more
+	saved    uint32 // seconds since 1970 when it came into this folder; 0 when that is not known
 	name     uint32 // where the base name stands in names
 	uid      uint32
 	kw       uint32 // index into keywordSets
@@ -27,7 +28,23 @@ type row struct {
 const (
 	unknownTime = -1 << 63
 	unknownSize = -1
+	noSize      = 1<<32 - 1
 )
+
+// size gives the octets in wire form, or unknownSize.
+func (r *row) size() int64 {
+	if r.wire == noSize {
+		return unknownSize
+	}
+	return int64(r.wire)
+}
+
+func size32(n int64) uint32 {
+	if n < 0 || n >= noSize {
+		return noSize
+	}
+	return uint32(n)
+}
 
 // A View is one version of a folder: what a session believes the folder to be
 // until it steps to another. It never changes.
@@ -42,6 +59,8 @@ type View struct {
 	recent   uint32
 	sets     [][]string
 	id       [16]byte
+	floor    uint64
+	history  []removal
 }
 
 // Len is the number of letters.
@@ -56,7 +75,7 @@ func (v *View) At(i int) *Letter {
 
 func (v *View) load(i int, l *Letter) {
 	r := v.row(i)
-	l.UID, l.ModSeq, l.Flags, l.Keywords, l.id = r.uid, r.modseq, r.flags, v.sets[r.kw], r.id
+	l.UID, l.ModSeq, l.Flags, l.Keywords, l.id, l.saved = r.uid, r.modseq, r.flags, v.sets[r.kw], r.id, r.saved
 }
 
 func (v *View) row(i int) *row {
@@ -165,7 +184,7 @@ func (v *View) FirstUnseen() (i int, found bool) {
 // folder, in the order in which a session tells it.
 type Delta struct {
 	Expunged []int    // positions in the old version, descending: each is right when those before it have been taken out
-	Changed  []uint32 // UIDs in both versions whose flags or keywords differ
+	Changed  []uint32 // UIDs in both versions whose modseq, and so flags or keywords, have changed
 	Added    int      // letters at the end of the new version that the old one lacks
 }
 
@@ -190,7 +209,7 @@ func Diff(old, cur *View) Delta {
 			d.Added++
 			b.step()
 		default:
-			if ra.flags != rb.flags || !slices.Equal(old.sets[ra.kw], cur.sets[rb.kw]) {
+			if ra.modseq != rb.modseq {
 				d.Changed = append(d.Changed, ra.uid)
 			}
 			a.step()

@@ -31,7 +31,7 @@ func TestDiffAgreesWithALookAtEveryLetter(t *testing.T) {
 
 func mutate(rnd *rand.Rand, s *state) {
 	uid := 1 + rnd.Uint32N(s.uidNext)
-	runs := []run{{uid, uid + rnd.Uint32N(300)}}
+	runs := []Range{{uid, uid + rnd.Uint32N(300)}}
 	switch rnd.IntN(3) {
 	case 0:
 		for range rnd.IntN(400) {
@@ -41,7 +41,8 @@ func mutate(rnd *rand.Rand, s *state) {
 	case 1:
 		s.rows.remove(runs, func(*row) {})
 	case 2:
-		s.rows.editRuns(runs, func(r *row) { r.flags ^= Seen; r.kw = 0 })
+		s.modseq++
+		s.rows.editRuns(runs, func(r *row) { r.modseq = s.modseq })
 	}
 }
 
@@ -74,7 +75,7 @@ func checkDelta(t *testing.T, old, cur *View) {
 		j, ok := cur.Index(l.UID)
 		if !ok {
 			want.Expunged = append(want.Expunged, i)
-		} else if cur.At(j).Flags != l.Flags {
+		} else if cur.At(j).ModSeq != l.ModSeq {
 			want.Changed = append(want.Changed, l.UID)
 		}
 	}

@@ -22,7 +22,7 @@ func (q *queue) list(ctx context.Context) error {
 		return err
 	}
 	out := bufio.NewWriter(q.v.Stdout)
-	p := printer(&table{w: out})
+	p := newPrinter(q.v.String("format"), out, q.v.String("spool"))
 	if q.v.Bool("json") {
 		p = &lines{json.NewEncoder(out)}
 	}

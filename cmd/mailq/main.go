@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"postbag/internal/config"
 	"postbag/internal/durable"
@@ -14,12 +15,36 @@ import (
 )
 
 func main() {
-	os.Exit(config.Main(program(), os.Args))
+	os.Exit(config.Main(program(), longFlags(os.Args)))
+}
+
+// longFlags turns the short options that other mailers' mailq has into ours:
+// scripts have -v and -Ac, monitors -C.
+func longFlags(argv []string) []string {
+	out := slices.Clone(argv[:min(1, len(argv))])
+	for i := 1; i < len(argv); i++ {
+		a := argv[i]
+		switch {
+		case a == "--":
+			return append(out, argv[i:]...)
+		case a == "-v", a == "-Ac", a == "-Am":
+		case a == "-C" && i+1 < len(argv):
+			i++
+			out = append(out, "--config="+argv[i])
+		case len(a) > 2 && a[:2] == "-C":
+			out = append(out, "--config="+a[2:])
+		default:
+			out = append(out, a)
+		}
+	}
+	return out
 }
 
 // own are the flags that only mailq has.
 var own = []config.Setting{
 	{Name: "json", Kind: config.Switch, Usage: "print one JSON object a message, as postqueue -j"},
+	{Name: "format", Arg: "NAME", Usage: "print the list as postfix, sendmail or exim does", Default: "postfix", OneOf: formats},
+	{Name: "timeout", FlagOnly: true, Arg: "TIME", Usage: "with wait: how long (default: until it has left the queue)", Kind: config.Duration},
 	{Name: "all", FlagOnly: true, Kind: config.Switch, Usage: "every message, in place of IDs"},
 	{Name: "from", FlagOnly: true, Arg: "ADDRESS", Usage: "only messages of that sender; <> is the null one"},
 	{Name: "to", FlagOnly: true, Arg: "ADDRESS", Usage: "only messages with that recipient"},
@@ -29,11 +54,13 @@ var own = []config.Setting{
 }
 
 const verbs = `
-  show ID                     print a message and what became of it
+  show ID                     print a message, the rules for it and what became of it
   hold ID...                  try no more to deliver, until it is released
   release ID...               let go what is held
   retry ID...                 make due now
   delete ID...                remove; nobody is told
+  wait ID...                  wait until it has left the queue: 0 delivered, 69 not,
+                              75 when the time is up
 
 IDs may be on standard input (-), or chosen by --all and the filters.
 `
@@ -57,7 +84,7 @@ func run(ctx context.Context, v *config.Values) error {
 		verb, ids = ids[0], ids[1:]
 	}
 	do, known := actions[verb]
-	if !known && verb != "" && verb != "show" {
+	if !known && verb != "" && verb != "show" && verb != "wait" {
 		return usage(fmt.Errorf("no such verb: %s; see --help", verb))
 	}
 	s, err := open(v)
@@ -70,6 +97,8 @@ func run(ctx context.Context, v *config.Values) error {
 		return q.list(ctx)
 	case "show":
 		return q.show(ctx, ids)
+	case "wait":
+		return q.wait(ctx, ids)
 	}
 	return q.manage(ctx, do, ids)
 }

@@ -6,7 +6,7 @@ import (
 	"postbag/cmd/internal/scripttest"
 )
 
-func TestScripts(t *testing.T) { scripttest.Run(t, "mailq", "sendmail") }
+func TestScripts(t *testing.T) { scripttest.Run(t, "mailq", "sendmail", "smtpd") }
 
 func TestManPage(t *testing.T) { scripttest.CheckPage(t, "mailq", "../../man/mailq.1") }
 

@@ -12,6 +12,7 @@ import (
 	"syscall"
 	"time"
 
+	"postbag/cmd/internal/sibling"
 	"postbag/internal/config"
 	"postbag/internal/status"
 )
@@ -28,7 +29,7 @@ func serveMail(v *config.Values, r *request) error {
 	if r.stay {
 		return become("smtpd", flags(v))
 	}
-	program, err := beside("smtpd")
+	program, err := sibling.Find("smtpd")
 	if err != nil {
 		return err
 	}

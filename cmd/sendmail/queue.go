@@ -7,12 +7,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"postbag/cmd/internal/sibling"
 	"postbag/internal/config"
 	"postbag/internal/durable"
 	"postbag/internal/spool"
@@ -38,7 +38,7 @@ func wake(ctx context.Context, v *config.Values, s *spool.Spool, id spool.ID, ow
 	if err := s.Wake(ctx, id); err == nil {
 		return
 	}
-	if program, err := beside("smtpd"); err == nil {
+	if program, err := sibling.Find("smtpd"); err == nil {
 		_ = detach(program, append(flags(v), "--run-queue="+string(id))) // nobody is there to be told
 	}
 }
@@ -47,31 +47,6 @@ func wake(ctx context.Context, v *config.Values, s *spool.Spool, id spool.ID, ow
 // always: a daemon could choose another.
 func flags(v *config.Values) []string {
 	return append(v.Flags(handedOn()), "--spool="+v.String("spool"))
-}
-
-// beside finds another of our programs where this one lies. PATH may have a
-// mailq or smtpd of another mailer. It never finds this one under another name,
-// or it would call itself for ever.
-func beside(name string) (string, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return "", fmt.Errorf("look for %s: %w", name, err)
-	}
-	if target, err := filepath.EvalSymlinks(self); err == nil {
-		self = target
-	}
-	me, err := os.Stat(self)
-	if err != nil {
-		return "", fmt.Errorf("look for %s: %w", name, err)
-	}
-	dir := filepath.Dir(self)
-	candidates := []string{filepath.Join(dir, name), filepath.Join(filepath.Dir(dir), "bin", name), filepath.Join(filepath.Dir(dir), "sbin", name)}
-	for _, path := range candidates {
-		if st, err := os.Stat(path); err == nil && st.Mode().IsRegular() && !os.SameFile(st, me) {
-			return path, nil
-		}
-	}
-	return "", status.Exit(status.ExUnavailable, name, errors.New("program is not installed"))
 }
 
 // detach starts a program that outlives this one and its terminal.
@@ -86,7 +61,7 @@ func detach(program string, args []string) error {
 
 // become replaces this process by another of our programs.
 func become(name string, args []string) error {
-	program, err := beside(name)
+	program, err := sibling.Find(name)
 	if err != nil {
 		return err
 	}
@@ -141,7 +116,7 @@ func (r *request) inBackground(v *config.Values) error {
 
 // repeat makes passes over the queue until somebody ends this process.
 func repeat(ctx context.Context, every time.Duration, args []string) error {
-	program, err := beside("smtpd")
+	program, err := sibling.Find("smtpd")
 	if err != nil {
 		return err
 	}

@@ -5,7 +5,7 @@
 //
 // When Commit or Sync returns nil, the octets of the file are on the disk. When
 // SyncDir returns nil, the names in the directory are as the caller left them.
-// WriteFile and MkdirAll do both. Nothing else is promised: a name that was made
+// WriteFile, MkdirAll and SyncNamed do both. Nothing else is promised: a name that was made
 // and not synced may be there after a crash or not, and content that was not
 // synced may be absent, torn or zero.
 //

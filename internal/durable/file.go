@@ -107,19 +107,52 @@ func (f *File) Chmod(mode iofs.FileMode) error { return f.f.Chmod(mode) }
 // Sync makes what has been written durable. After an error the file is of no
 // use any more.
 func (f *File) Sync() error {
+	return f.sync(OpSync, func(fd int) error { return syncBy("fdatasync", f.name, unix.Fdatasync, fd) })
+}
+
+// SyncNamed makes what has been written durable, and the name of a file that was
+// created, for those who may not open its directory. Where the sync of a file is
+// not known to keep its name, the whole file system is synced.
+func (f *File) SyncNamed() error {
+	return f.sync(OpSyncNamed, func(fd int) error {
+		if err := syncBy("fsync", f.name, unix.Fsync, fd); err != nil || keepsNames(fd) {
+			return err
+		}
+		return syncBy("syncfs", f.name, unix.Syncfs, fd)
+	})
+}
+
+func (f *File) sync(kind OpKind, do func(fd int) error) error {
 	if err := f.usable(); err != nil {
 		return err
 	}
-	err := f.fs.step(Op{Kind: OpSync, Path: f.name, File: f}, func() error {
-		if err := ignoringEINTR(func() error { return unix.Fdatasync(int(f.f.Fd())) }); err != nil {
-			return &iofs.PathError{Op: "fdatasync", Path: f.name, Err: err}
-		}
-		return nil
-	})
+	err := f.fs.step(Op{Kind: kind, Path: f.name, File: f}, func() error { return do(int(f.f.Fd())) })
 	if err != nil {
 		f.failed.Store(&err)
 	}
 	return err
+}
+
+func syncBy(what, name string, sync func(fd int) error, fd int) error {
+	if err := ignoringEINTR(func() error { return sync(fd) }); err != nil {
+		return &iofs.PathError{Op: what, Path: name, Err: err}
+	}
+	return nil
+}
+
+// keepsNames reports whether the file system of a file is one that makes the
+// name of a new file durable with the file.
+func keepsNames(fd int) bool {
+	const zfs = 0x2FC12FC1
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil {
+		return false
+	}
+	switch st.Type {
+	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, zfs:
+		return true
+	}
+	return false
 }
 
 // Commit makes the file durable and closes it.

@@ -5,20 +5,21 @@ type OpKind string
 
 // The steps that a Tracer sees.
 const (
-	OpCreate   OpKind = "create" // a new file
-	OpOpen     OpKind = "open"   // a file that may be there already
-	OpWrite    OpKind = "write"
-	OpTruncate OpKind = "truncate"
-	OpSync     OpKind = "sync" // fdatasync of a file
-	OpClose    OpKind = "close"
-	OpRename   OpKind = "rename"  // without replacing
-	OpReplace  OpKind = "replace" // with
-	OpLink     OpKind = "link"
-	OpRemove   OpKind = "remove"
-	OpMkdir    OpKind = "mkdir"
-	OpChmod    OpKind = "chmod"
-	OpSyncDir  OpKind = "syncdir"
-	OpAnswer   OpKind = "answer" // something was told to a peer
+	OpCreate    OpKind = "create" // a new file
+	OpOpen      OpKind = "open"   // a file that may be there already
+	OpWrite     OpKind = "write"
+	OpTruncate  OpKind = "truncate"
+	OpSync      OpKind = "sync"               // fdatasync of a file
+	OpSyncNamed OpKind = "sync with its name" // fsync of a new file, whose name it keeps
+	OpClose     OpKind = "close"
+	OpRename    OpKind = "rename"  // without replacing
+	OpReplace   OpKind = "replace" // with
+	OpLink      OpKind = "link"
+	OpRemove    OpKind = "remove"
+	OpMkdir     OpKind = "mkdir"
+	OpChmod     OpKind = "chmod"
+	OpSyncDir   OpKind = "syncdir"
+	OpAnswer    OpKind = "answer" // something was told to a peer
 )
 
 // An Op is one step.

@@ -1,22 +1,21 @@
 package mailtest
 
 import (
-	"crypto/sha256"
 	"fmt"
 	"math/rand/v2"
 	"os"
-	"path/filepath"
 	"slices"
 	"testing"
 
 	"postbag/internal/durable"
 )
 
-// A Scenario is what a program does, and what must hold after a crash.
+// A Scenario is what programs do, and what must hold after a crash.
 type Scenario struct {
 	// Setup prepares root; what it leaves there is on the disk for good.
 	Setup func(fs *durable.FS, root string)
-	// Run is what may crash. It says with fs.Answered what a peer was told.
+	// Run is what may crash. All processes in it share fs, so that there is one
+	// history of them. It says with fs.Answered what a peer was told.
 	Run func(fs *durable.FS, root string)
 	// Recover is what the next process does.
 	Recover func(fs *durable.FS, root string) error
@@ -24,25 +23,30 @@ type Scenario struct {
 	Check func(root string, answers []string) error
 }
 
-// Sizes of a search; with POSTBAG_CRASH=full it takes long.
+// An effort is the size of a search.
 type effort struct {
 	all     int // so many open steps have all their subsets tried
 	samples int // of more, so many random ones
+	deep    int // so many choices at each step have their recovery crashed, too
+	deeper  int // so many open steps of a recovery have all their subsets tried
 }
 
+// howMuch gives the whole search with POSTBAG_CRASH=full, which takes long, and
+// else one that is short enough for every day.
 func howMuch() effort {
 	if os.Getenv("POSTBAG_CRASH") == "full" {
-		return effort{all: 10, samples: 1000}
+		return effort{all: 10, samples: 1000, deep: 1 << 20, deeper: 6}
 	}
-	return effort{all: 4, samples: 12}
+	return effort{all: 6, samples: 40, deep: 4, deeper: 2}
 }
 
 // Crash runs a scenario once, and then recovers and checks what a crash at each
 // of its steps may have left. The disk is as weak as POSIX allows: the content
 // of a file is certain after its sync, names are certain after a sync of their
-// directory. Before that each name is there or not by itself, but a rename takes
-// the old name away only if it makes the new one; content is old, new, zero, or
-// torn at 512 octets. Recovery is crashed, too.
+// directory, and a sync covers only what had ended before it began. Before that
+// each name is there or not by itself, but a rename takes the old name away only
+// if it makes the new one; content is old, new, zero, or torn at 512 octets, and
+// its length is by itself. Recovery is crashed, too.
 func Crash(t *testing.T, s Scenario) {
 	t.Helper()
 	root := scratch(t)
@@ -51,9 +55,10 @@ func Crash(t *testing.T, s Scenario) {
 	d := readDisk(t, root)
 	rec := &recorder{root: root}
 	s.Run(durable.NewTraced(rec), root)
-	x := &search{t: t, s: s, root: root, effort: howMuch(), seen: map[[32]byte]bool{}, random: rand.New(rand.NewPCG(1, 2))}
+	x := &search{t: t, s: s, root: root, effort: howMuch(), random: rand.New(rand.NewPCG(1, 2)),
+		seen: map[state]bool{}, deep: map[state]bool{}}
 	x.crash(d, rec.events, true)
-	t.Logf("%d steps, %d states", len(rec.events), len(x.seen))
+	t.Logf("%d steps, %d states, %d of them crashed in their recovery", len(rec.events), len(x.seen), len(x.deep))
 }
 
 // scratch makes a directory, in memory where that can be: the syncs of a real
@@ -71,15 +76,18 @@ func scratch(t *testing.T) string {
 	return dir
 }
 
+// A state tells what a crash has left and what had been told before.
+type state [32]byte
+
 // A search goes through the states that crashes leave.
 type search struct {
-	t      *testing.T
-	s      Scenario
-	root   string // always the same: programs write down paths
-	effort effort
-	seen   map[[32]byte]bool
-	random *rand.Rand
-	failed int
+	t          *testing.T
+	s          Scenario
+	root       string // always the same: programs write down paths
+	effort     effort
+	seen, deep map[state]bool // those tried, and those whose recovery was crashed
+	random     *rand.Rand
+	failed     int
 }
 
 const maxFailures = 3
@@ -97,86 +105,24 @@ func (x *search) crash(d *disk, events []event, deep bool) {
 			if x.failed >= maxFailures || x.t.Failed() && x.failed == 0 {
 				return
 			}
-			x.try(d, open, choice, at, deep && n < 2)
+			x.try(d, newWreck(open, choice), at, deep && n < x.effort.deep)
 		}
 	}
 }
-
-// An uncertainty is a name or a file of which a crash may leave this or that.
-type uncertainty struct {
-	change *change
-	file   *node
-	what   string
-}
-
-// open lists what is not certain, and can be reached.
-func (d *disk) open() (all []uncertainty) {
-	visited := map[*node]bool{}
-	var visit func(path string, n *node)
-	visit = func(path string, n *node) {
-		if n == nil || visited[n] {
-			return
-		}
-		visited[n] = true
-		if !n.dir {
-			if n.dirty {
-				all = append(all, uncertainty{file: n, what: "content of " + path})
-			}
-			return
-		}
-		for _, c := range n.pending {
-			what := "name "
-			if c.node == nil {
-				what = "removal of "
-			}
-			all = append(all, uncertainty{change: c, what: what + filepath.Join(path, c.name)})
-		}
-		for _, name := range sorted(n.names) {
-			visit(filepath.Join(path, name), n.names[name])
-		}
-		for _, c := range n.pending { // names that have gone since
-			visit(filepath.Join(path, c.name), c.node)
-		}
-		for _, name := range sorted(n.kept) {
-			visit(filepath.Join(path, name), n.kept[name])
-		}
-	}
-	visit("", d.root)
-	return all
-}
-
-func sorted(m map[string]*node) []string {
-	var all []string
-	for name := range m {
-		all = append(all, name)
-	}
-	slices.Sort(all)
-	return all
-}
-
-// What a crash leaves of an uncertainty: for names lost or kept.
-const (
-	lost  = iota // the old content
-	kept         // the new
-	zeros        // of the new size, but without what was written
-	torn         // new up to a boundary of 512 octets, zero behind it
-	ways
-)
 
 // choices gives, for each try, a way for each uncertainty: first all lost and all
 // kept.
-func (x *search) choices(open []uncertainty) [][]int {
-	fill := func(way int) []int { return slices.Repeat([]int{way}, len(open)) }
-	all := [][]int{fill(lost), fill(kept)}
+func (x *search) choices(open []uncertainty) [][]way {
+	fill := func(w way) []way { return slices.Repeat([]way{w}, len(open)) }
+	all := [][]way{fill(lost), fill(kept)}
 	for i, u := range open {
-		for _, rest := range []int{lost, kept} {
-			for way := range ways {
-				if way == rest || u.file == nil && way > kept {
-					continue
+		for _, rest := range []way{lost, kept} {
+			for w := range u.ways() {
+				if w != rest {
+					one := fill(rest)
+					one[i] = w
+					all = append(all, one)
 				}
-				one := fill(rest)
-				one[i] = way
-				all = append(all, one)
 			}
 		}
 	}
@@ -184,7 +130,7 @@ func (x *search) choices(open []uncertainty) [][]int {
 		for bits := range 1 << len(open) {
 			one := fill(lost)
 			for i := range one {
-				one[i] = bits >> i & 1
+				one[i] = way(bits >> i & 1)
 			}
 			all = append(all, one)
 		}
@@ -193,165 +139,45 @@ func (x *search) choices(open []uncertainty) [][]int {
 	for range x.effort.samples {
 		one := fill(lost)
 		for i, u := range open {
-			one[i] = x.random.IntN(2)
-			if u.file != nil {
-				one[i] = x.random.IntN(ways)
-			}
+			one[i] = way(x.random.IntN(int(u.ways())))
 		}
 		all = append(all, one)
 	}
 	return all
 }
 
-// A wreck is a disk after a crash.
-type wreck struct {
-	keep map[*change]bool
-	file map[*node]int
-}
-
-func newWreck(open []uncertainty, choice []int) *wreck {
-	w := &wreck{keep: map[*change]bool{}, file: map[*node]int{}}
-	for i, u := range open {
-		if u.file != nil {
-			w.file[u.file] = choice[i]
-		} else if choice[i] == kept {
-			w.keep[u.change] = true
-		}
-	}
-	return w
-}
-
-// kept tells whether a change of names has survived.
-func (w *wreck) kept(c *change, all map[*change]bool) bool {
-	if c.node == nil && c.with != nil && all[c.with] {
-		return w.keep[c] && (w.keep[c.with] || c.with.sure)
-	}
-	return w.keep[c] || c.sure
-}
-
-// entries are the names of a directory after the crash.
-func (w *wreck) entries(n *node, pending map[*change]bool) map[string]*node {
-	names := map[string]*node{}
-	for name, child := range n.kept {
-		names[name] = child
-	}
-	for _, c := range n.pending {
-		switch {
-		case !w.kept(c, pending):
-		case c.node == nil:
-			delete(names, c.name)
-		default:
-			names[c.name] = c.node
-		}
-	}
-	return names
-}
-
-// content is what a file is after the crash.
-func (w *wreck) content(n *node) []byte {
-	way, uncertain := w.file[n]
-	if !uncertain {
-		return n.synced
-	}
-	switch way {
-	case kept:
-		return n.data
-	case zeros:
-		data := make([]byte, len(n.data))
-		copy(data, n.synced)
-		return data
-	case torn:
-		data := make([]byte, len(n.data))
-		same := 0
-		for same < len(n.data) && same < len(n.synced) && n.data[same] == n.synced[same] {
-			same++
-		}
-		cut := (same + (len(n.data)-same)/2 + 511) / 512 * 512
-		copy(data, n.synced)
-		copy(data, n.data[:min(cut, len(n.data))])
-		return data
-	}
-	return n.synced
-}
-
 // try recovers and checks one state, once.
-func (x *search) try(d *disk, open []uncertainty, choice []int, at string, deep bool) {
-	w := newWreck(open, choice)
-	pending := map[*change]bool{}
-	for _, u := range open {
-		if u.change != nil {
-			pending[u.change] = true
-		}
-	}
-	sum := sha256.New()
-	fmt.Fprintln(sum, len(d.answers))
-	root := x.root
-	os.RemoveAll(root)
-	if err := w.write(d.root, root, pending, map[*node]string{}, func(path string, data []byte) {
-		rel, _ := filepath.Rel(root, path)
-		fmt.Fprintf(sum, "%s %d %x\n", rel, len(data), data)
-	}); err != nil {
-		x.t.Fatal(err)
-	}
-	key := [32]byte(sum.Sum(nil))
-	if x.seen[key] {
+func (x *search) try(d *disk, w *wreck, at string, deep bool) {
+	key := w.state(d)
+	if x.seen[key] && (!deep || x.deep[key]) {
 		return
 	}
 	x.seen[key] = true
-	fs, rec := durable.New(), &recorder{root: root}
+	os.RemoveAll(x.root)
+	if err := w.write(d.root, x.root, map[*node]string{}); err != nil {
+		x.t.Fatal(err)
+	}
+	fs, rec := durable.New(), &recorder{root: x.root}
 	var before *disk
 	if deep {
-		before = readDisk(x.t, root)
+		x.deep[key] = true
+		before = readDisk(x.t, x.root)
 		before.answers = d.answers
 		fs = durable.NewTraced(rec)
 	}
-	err := x.s.Recover(fs, root)
+	err := x.s.Recover(fs, x.root)
 	if err == nil {
-		err = x.s.Check(root, d.answers)
+		err = x.s.Check(x.root, d.answers)
 	}
 	if err != nil {
-		x.fail(err, at, open, choice)
+		x.failed++
+		x.t.Errorf("crash %s: %v%s", at, err, w)
 		return
 	}
 	if deep {
 		recovery := *x
-		recovery.effort = effort{all: 2, samples: 2}
+		recovery.effort = effort{all: x.effort.deeper, samples: x.effort.deeper}
 		recovery.crash(before, rec.events, false)
 		x.failed = recovery.failed
 	}
-}
-
-// fail says what the crash left.
-func (x *search) fail(err error, at string, open []uncertainty, choice []int) {
-	x.failed++
-	text := ""
-	for i, u := range open {
-		text += "\n\t" + [ways]string{"lost", "kept", "zeros", "torn"}[choice[i]] + ": " + u.what
-	}
-	x.t.Errorf("crash %s: %v%s", at, err, text)
-}
-
-// write makes a tree of files of a wreck.
-func (w *wreck) write(n *node, path string, pending map[*change]bool, done map[*node]string, note func(string, []byte)) error {
-	if first := done[n]; first != "" && !n.dir {
-		note(path, w.content(n))
-		return os.Link(first, path)
-	}
-	done[n] = path
-	if !n.dir {
-		data := w.content(n)
-		note(path, data)
-		return os.WriteFile(path, data, 0o600)
-	}
-	note(path, nil)
-	if err := os.MkdirAll(path, 0o700); err != nil {
-		return err
-	}
-	names := w.entries(n, pending)
-	for _, name := range sorted(names) {
-		if err := w.write(names[name], filepath.Join(path, name), pending, done, note); err != nil {
-			return err
-		}
-	}
-	return nil
 }

@@ -3,6 +3,7 @@ package mailtest
 import (
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"testing"
@@ -114,6 +115,7 @@ func TestTornWritesAreMet(t *testing.T) {
 	for i := range long {
 		long[i] = 'x'
 	}
+	holed := false
 	finds(t, func(fs *durable.FS, root string) error {
 		f, err := fs.Create(filepath.Join(root, "new", "log"), 0o600)
 		if err != nil {
@@ -131,11 +133,55 @@ func TestTornWritesAreMet(t *testing.T) {
 			n++
 		}
 		sizes[fmt.Sprint(len(text), " ", n)] = true
+		holed = holed || n == 0 && len(text) == 2000 && text[512] == 'x' && text[511] == 0
 		return nil
 	})
-	for _, want := range []string{"0 0", "2000 0", "2000 1024", "2000 2000"} {
+	for _, want := range []string{"0 0", "2000 0", "2000 512", "2000 1536", "2000 2000"} {
 		if !sizes[want] {
 			t.Errorf("no file with size and content %s: %v", want, sizes)
 		}
+	}
+	if !holed {
+		t.Error("no file whose later sectors came first")
+	}
+}
+
+func TestTheLengthOfAFileSurvivesByItself(t *testing.T) {
+	write := func(fs *durable.FS, root string) error {
+		f, err := fs.Create(filepath.Join(root, "new", "log"), 0o600)
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		f.Write([]byte("old"))
+		err = errors.Join(f.Sync(), fs.SyncDir(filepath.Join(root, "new")))
+		f.Seek(0, io.SeekStart)
+		_, werr := f.Write([]byte("newer"))
+		return errors.Join(err, werr)
+	}
+	found := finds(t, write, func(root string, _ []string) error {
+		if text, _ := os.ReadFile(filepath.Join(root, "new", "log")); string(text) == "new" {
+			return errFound
+		}
+		return nil
+	})
+	if !found {
+		t.Error("no file of the old length with the new content")
+	}
+}
+
+func TestASyncCoversOnlyWhatEndedBeforeItBegan(t *testing.T) {
+	d := &disk{root: newDir(), inodes: map[uint64]*node{}}
+	d.apply(event{kind: durable.OpCreate, path: "a", ino: 1})
+	d.apply(event{kind: durable.OpWrite, path: "a", ino: 1, data: []byte("x"), begun: 1})
+	d.apply(event{kind: durable.OpCreate, path: "b", ino: 2, begun: 2})
+	d.apply(event{kind: durable.OpSyncDir, path: ".", begun: 1}) // it waited while a was written and b made
+	d.apply(event{kind: durable.OpSync, ino: 1, begun: 1})
+	var open []string
+	for _, u := range d.open() {
+		open = append(open, u.what)
+	}
+	if got, want := fmt.Sprint(open), "[name b content of a]"; got != want {
+		t.Errorf("not certain: %s, want %s", got, want)
 	}
 }

@@ -39,18 +39,19 @@ func (f fault) String() string {
 
 // faults are those that disks and other programs cause.
 var faults = map[durable.OpKind][]fault{
-	durable.OpCreate:   {{err: syscall.ENOSPC}, {err: syscall.EROFS}},
-	durable.OpOpen:     {{err: syscall.EIO}},
-	durable.OpWrite:    {{err: syscall.ENOSPC}, {err: syscall.ENOSPC, half: true}, {err: syscall.EINTR}},
-	durable.OpTruncate: {{err: syscall.EIO}},
-	durable.OpSync:     {{err: syscall.EIO}, {err: syscall.ENOSPC}, {err: syscall.EIO, after: true}},
-	durable.OpClose:    {{err: syscall.EIO, after: true}, {err: syscall.ENOSPC, after: true}},
-	durable.OpRename:   {{err: syscall.EDQUOT}, {err: syscall.ENOENT}, {err: syscall.EEXIST, after: true}},
-	durable.OpReplace:  {{err: syscall.EDQUOT}},
-	durable.OpLink:     {{err: syscall.EDQUOT}},
-	durable.OpRemove:   {{err: syscall.EIO}},
-	durable.OpMkdir:    {{err: syscall.ENOSPC}},
-	durable.OpSyncDir:  {{err: syscall.EIO}, {err: syscall.EIO, after: true}},
+	durable.OpCreate:    {{err: syscall.ENOSPC}, {err: syscall.EROFS}},
+	durable.OpOpen:      {{err: syscall.EIO}},
+	durable.OpWrite:     {{err: syscall.ENOSPC}, {err: syscall.ENOSPC, half: true}, {err: syscall.EINTR}},
+	durable.OpTruncate:  {{err: syscall.EIO}},
+	durable.OpSync:      {{err: syscall.EIO}, {err: syscall.ENOSPC}, {err: syscall.EIO, after: true}},
+	durable.OpSyncNamed: {{err: syscall.EIO}, {err: syscall.ENOSPC}},
+	durable.OpClose:     {{err: syscall.EIO, after: true}, {err: syscall.ENOSPC, after: true}},
+	durable.OpRename:    {{err: syscall.EDQUOT}, {err: syscall.ENOENT}, {err: syscall.EEXIST, after: true}},
+	durable.OpReplace:   {{err: syscall.EDQUOT}},
+	durable.OpLink:      {{err: syscall.EDQUOT}},
+	durable.OpRemove:    {{err: syscall.EIO}},
+	durable.OpMkdir:     {{err: syscall.ENOSPC}},
+	durable.OpSyncDir:   {{err: syscall.EIO}, {err: syscall.EIO, after: true}},
 }
 
 // A breaker fails one step.

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 	"testing"
 
@@ -23,14 +24,17 @@ type event struct {
 	ino    uint64 // of steps on a file
 	offset int64
 	data   []byte
+	begun  int // so many events had ended when this one began
 }
 
 func (e event) String() string { return strings.TrimSpace(fmt.Sprint(e.kind, " ", e.path, " ", e.to)) }
 
-// A recorder is a Tracer that writes down what is done below a root. Steps are
-// taken one at a time, so that their order is known.
+// A recorder is a Tracer that writes down what is done below a root, by all who
+// share it. Steps end one at a time, so that their order is known; one that had
+// to wait for others has begun before they ended.
 type recorder struct {
-	root string
+	root  string
+	ended atomic.Int64 // len(events)
 
 	mu     sync.Mutex
 	events []event
@@ -38,9 +42,10 @@ type recorder struct {
 
 // Step implements durable.Tracer.
 func (r *recorder) Step(op durable.Op, do func() error) error {
+	begun := int(r.ended.Load())
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	e := event{kind: op.Kind, path: r.below(op.Path), to: op.To, offset: op.Offset, data: slices.Clone(op.Data)}
+	e := event{kind: op.Kind, path: r.below(op.Path), to: op.To, offset: op.Offset, data: slices.Clone(op.Data), begun: begun}
 	if op.Kind != durable.OpAnswer {
 		e.to = r.below(op.To)
 	}
@@ -59,6 +64,7 @@ func (r *recorder) Step(op durable.Op, do func() error) error {
 		}
 	}
 	r.events = append(r.events, e)
+	r.ended.Add(1)
 	return nil
 }
 
@@ -76,15 +82,22 @@ func inode(st iofs.FileInfo) uint64 { return st.Sys().(*syscall.Stat_t).Ino }
 type node struct {
 	dir bool
 
-	data, synced []byte // of a file: now, and after its last sync
-	dirty        bool   // these may differ
+	data, synced []byte    // of a file: now, and after its last sync
+	unsynced     []version // what it was since, each different from synced; the last is data
 
 	names, kept map[string]*node // of a directory: now, and after its last sync
 	pending     []*change        // from kept to names, in order
 }
 
+// A version of a file's content is what one step has made it.
+type version struct {
+	step int
+	data []byte
+}
+
 // A change is one name in a directory that is not certain yet.
 type change struct {
+	step int // that made it
 	name string
 	node *node   // nil: the name goes
 	with *change // of a name that goes by a rename: the one that comes; it goes only then
@@ -95,6 +108,7 @@ type change struct {
 type disk struct {
 	root    *node
 	inodes  map[uint64]*node
+	steps   int // taken
 	answers []string
 }
 
@@ -165,13 +179,18 @@ func (d *disk) set(path string, n *node, with *change) *change {
 	} else {
 		parent.names[name] = n
 	}
-	c := &change{name: name, node: n, with: with}
+	c := &change{step: d.steps, name: name, node: n, with: with}
 	parent.pending = append(parent.pending, c)
 	return c
 }
 
 // apply takes one step.
 func (d *disk) apply(e event) {
+	d.step(e)
+	d.steps++
+}
+
+func (d *disk) step(e event) {
 	file := d.inodes[e.ino]
 	if file == nil {
 		file = &node{} // not below the root
@@ -188,11 +207,14 @@ func (d *disk) apply(e event) {
 	case durable.OpMkdir:
 		d.set(e.path, newDir(), nil)
 	case durable.OpWrite:
-		file.write(e.offset, e.data)
+		file.write(d.steps, e.offset, e.data)
 	case durable.OpTruncate:
-		file.truncate(e.offset)
+		file.truncate(d.steps, e.offset)
 	case durable.OpSync:
-		file.synced, file.dirty = file.data, false
+		file.syncData(e.begun)
+	case durable.OpSyncNamed:
+		file.syncData(e.begun)
+		d.sureOf(e.path, file)
 	case durable.OpRename, durable.OpReplace:
 		n := d.find(e.path)
 		d.set(e.path, nil, d.set(e.to, n, nil))
@@ -202,7 +224,7 @@ func (d *disk) apply(e event) {
 		d.set(e.path, nil, nil)
 	case durable.OpSyncDir:
 		if n := d.find(e.path); n != nil {
-			n.sync()
+			n.syncNames(e.begun)
 		}
 	case durable.OpAnswer:
 		d.answers = append(d.answers, e.to)
@@ -215,27 +237,60 @@ func (d *disk) create(e event) {
 	d.set(e.path, n, nil)
 }
 
-// write never changes data in place: synced may be the same.
-func (n *node) write(at int64, p []byte) {
+// sureOf makes the name of a new file certain with the file.
+func (d *disk) sureOf(path string, n *node) {
+	parent, name := d.split(path)
+	if parent == nil {
+		return
+	}
+	for _, c := range parent.pending {
+		if c.name == name && c.node == n {
+			c.sure = true
+		}
+	}
+}
+
+// write never changes data in place: synced and versions share it.
+func (n *node) write(step int, at int64, p []byte) {
 	data := make([]byte, max(int64(len(n.data)), at+int64(len(p))))
 	copy(data, n.data)
 	copy(data[at:], p)
-	n.data, n.dirty = data, true
+	n.change(step, data)
 }
 
-func (n *node) truncate(size int64) {
+func (n *node) truncate(step int, size int64) {
 	data := make([]byte, size)
 	copy(data, n.data)
-	n.data, n.dirty = data, true
+	n.change(step, data)
 }
 
-// sync makes the names of a directory certain. Where a file went away from here
-// by a rename, it has arrived elsewhere: a rename is not torn.
-func (n *node) sync() {
-	for _, c := range n.pending {
-		if c.node == nil && c.with != nil {
+func (n *node) change(step int, data []byte) {
+	n.data, n.unsynced = data, append(n.unsynced, version{step, data})
+}
+
+// syncData makes certain what had been written when the sync began.
+func (n *node) syncData(begun int) {
+	for len(n.unsynced) > 0 && n.unsynced[0].step < begun {
+		n.synced, n.unsynced = n.unsynced[0].data, n.unsynced[1:]
+	}
+}
+
+// syncNames makes the names of a directory certain that were there when the sync
+// began. Where a file went away from here by a rename, it has arrived elsewhere: a
+// rename is not torn.
+func (n *node) syncNames(begun int) {
+	kept := maps.Clone(n.kept)
+	for len(n.pending) > 0 && n.pending[0].step < begun {
+		c := n.pending[0]
+		n.pending = n.pending[1:]
+		if c.node != nil {
+			kept[c.name] = c.node
+			continue
+		}
+		if c.with != nil {
 			c.with.sure = true
 		}
+		delete(kept, c.name)
 	}
-	n.kept, n.pending = maps.Clone(n.names), nil
+	n.kept = kept
 }

@@ -49,34 +49,14 @@ func (s *Spool) Drop(ctx context.Context, e *Envelope) (*Draft, error) {
 
 // commitDrop completes a dropped message where it is.
 func (d *Draft) commitDrop() error {
-	fs := d.s.fs
-	if err := persistName(int(d.file.Fd())); err != nil {
-		return err
-	}
 	f := d.file
 	d.file = nil
-	if err := f.Commit(); err != nil {
-		fs.Remove(d.tmp)
-		return err
+	err := f.SyncNamed()
+	if err = errors.Join(err, f.Close()); err != nil {
+		d.s.fs.Remove(d.tmp)
 	}
-	return nil
+	return err
 }
-
-// persistName makes the name of a file durable without its directory, where the
-// sync of the file alone is not known to do that.
-func persistName(fd int) error {
-	var st unix.Statfs_t
-	if err := unix.Fstatfs(fd, &st); err != nil {
-		return err
-	}
-	switch st.Type {
-	case unix.EXT4_SUPER_MAGIC, unix.XFS_SUPER_MAGIC, unix.BTRFS_SUPER_MAGIC, unix.TMPFS_MAGIC, zfsMagic:
-		return nil
-	}
-	return unix.Syncfs(fd)
-}
-
-const zfsMagic = 0x2FC12FC1
 
 // A Refusal is a file in drop/ that is no message of ours, or not whole. It
 // stays where it is.

@@ -37,7 +37,7 @@ func howMuch() effort {
 	if os.Getenv("POSTBAG_CRASH") == "full" {
 		return effort{all: 10, samples: 1000, deep: 1 << 20, deeper: 6}
 	}
-	return effort{all: 6, samples: 40, deep: 4, deeper: 2}
+	return effort{all: 5, samples: 20, deep: 3, deeper: 2}
 }
 
 // Crash runs a scenario once, and then recovers and checks what a crash at each

@@ -2,16 +2,22 @@ package queue
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"postbag/internal/deliver"
 	"postbag/internal/durable"
+	"postbag/internal/maildir"
 	"postbag/internal/mailtest"
+	"postbag/internal/recipient"
 	"postbag/internal/spool"
 )
 
@@ -22,8 +28,47 @@ func program(fs *durable.FS, root string) (*Runner, *Intake, error) {
 		return nil, nil, err
 	}
 	resolver, local := fakeResolver{root}, &deliver.Local{FS: fs, Hostname: "here.example"}
-	return &Runner{Spool: s, Resolver: resolver, Local: local, Hostname: "here.example"},
+	return &Runner{Spool: s, Resolver: resolver, Local: local, Remote: peer{fs, root}, Hostname: "here.example"},
 		&Intake{Spool: s, Resolver: resolver, Local: local}, nil
+}
+
+// A peer is another host. What it takes before a crash stands in the history,
+// and what it takes in a recovery in a file that no crash reaches.
+type peer struct {
+	fs   *durable.FS
+	root string
+}
+
+func (p peer) Key(d recipient.Destination) string { return d.Address.Domain }
+
+func (p peer) Send(_ context.Context, _ recipient.Destination, m deliver.Mail, to []spool.Recipient) []deliver.Outcome {
+	body, err := m.Open()
+	if err != nil {
+		return slices.Repeat([]deliver.Outcome{{Err: err}}, len(to))
+	}
+	defer body.Close()
+	text, err := io.ReadAll(body)
+	if err != nil {
+		return slices.Repeat([]deliver.Outcome{{Err: err}}, len(to))
+	}
+	if strings.Count(string(text), "text\n") == 300 {
+		p.fs.Answered("peer took")
+		took, _ := os.OpenFile(filepath.Join(p.root, "peer took"), os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o600)
+		took.WriteString("x")
+		took.Close()
+	}
+	return slices.Repeat([]deliver.Outcome{{Host: "peer", Reply: "250 ok"}}, len(to))
+}
+
+// taken is how often the peer has had the letter, before the crash and since.
+func taken(root string, answers []string) (before, since int) {
+	for _, a := range answers {
+		if a == "peer took" {
+			before++
+		}
+	}
+	text, _ := os.ReadFile(filepath.Join(root, "peer took"))
+	return before, len(text)
 }
 
 // submit takes a letter in and notes the answer.
@@ -133,6 +178,150 @@ func TestALetterOnTheDirectWayIsThereOnceItIsAnswered(t *testing.T) {
 		Recover: recoverQueue,
 		Check: func(root string, answers []string) error {
 			return counts(root, len(answers), "ann", "bob")
+		},
+	})
+}
+
+func must(t *testing.T, errs ...error) {
+	t.Helper()
+	for _, err := range errs {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// A user drops a letter, a daemon takes it into the queue and delivers, and a
+// second process looks at the queue at the same time: one history.
+func TestSeveralProcessesOnOneSpoolLoseNothing(t *testing.T) {
+	mailtest.Crash(t, mailtest.Scenario{
+		Setup: setUp,
+		Run: func(fs *durable.FS, root string) {
+			_, user, err := program(fs, root)
+			must(t, err)
+			daemon, _, err := program(fs, root)
+			must(t, err)
+			other, _, err := program(fs, root)
+			must(t, err)
+			d, err := user.Spool.Drop(t.Context(), &spool.Envelope{From: addr("x@far.example"),
+				To: []spool.Recipient{{Address: addr("ann@here.example")}, {Address: addr("eve@far.example")}}})
+			must(t, err)
+			io.WriteString(d, "Subject: x\n\n"+strings.Repeat("text\n", 300))
+			must(t, d.Commit(t.Context()))
+			fs.Answered("exit 0")
+			must(t, daemon.Once(t.Context()), other.Once(t.Context()))
+			fs.Answered("done")
+		},
+		Recover: recoverQueue,
+		Check: func(root string, answers []string) error {
+			told := min(len(answers), 1)
+			if err := counts(root, told, "ann"); err != nil {
+				return err
+			}
+			// RFC 1047: twice only where a 250 of the peer was not yet recorded.
+			before, since := taken(root, answers)
+			done := slices.Contains(answers, "done")
+			if before+since < told || since > 1 || done && since > 0 {
+				return fmt.Errorf("the peer had it %d times before, %d since; done: %t", before, since, done)
+			}
+			return nil
+		},
+	})
+}
+
+// Several sessions of one process share the syncs of one Maildir.
+func TestSessionsAtTheSameTimeLoseNothing(t *testing.T) {
+	const sessions = 3
+	mailtest.Crash(t, mailtest.Scenario{
+		Setup: func(fs *durable.FS, root string) {
+			setUp(fs, root)
+			must(t, maildir.Init(fs, filepath.Join(root, "ann"), 0o700))
+		},
+		Run: func(fs *durable.FS, root string) {
+			_, in, err := program(fs, root)
+			must(t, err)
+			var all sync.WaitGroup
+			for range sessions {
+				all.Go(func() { submit(fs, in, "ESMTP", "x@far.example", "ann@here.example") })
+			}
+			all.Wait()
+		},
+		Recover: recoverQueue,
+		Check: func(root string, answers []string) error {
+			letters, _ := filepath.Glob(filepath.Join(root, "ann/new/*"))
+			for _, file := range letters {
+				if text, err := os.ReadFile(file); err != nil || strings.Count(string(text), "text\n") != 300 {
+					return fmt.Errorf("%s is torn: %v", file, err)
+				}
+			}
+			if len(letters) < len(answers) || len(letters) > sessions {
+				return fmt.Errorf("%d letters, %d answers", len(letters), len(answers))
+			}
+			return nil
+		},
+	})
+}
+
+// What mailq has been told to do holds.
+func TestWhatIsDecidedAboutAMessageStays(t *testing.T) {
+	var held, deleted, due spool.ID
+	mailtest.Crash(t, mailtest.Scenario{
+		Setup: func(fs *durable.FS, root string) {
+			_, in, err := program(fs, root)
+			must(t, err)
+			for _, id := range []*spool.ID{&held, &deleted, &due} {
+				env := &spool.Envelope{UID: -1, To: []spool.Recipient{{Address: addr("wait@here.example")}, {Address: addr("later@here.example")}}}
+				tx, err := in.Begin(t.Context(), env)
+				must(t, err)
+				io.WriteString(tx, "x\n")
+				_, err = tx.Commit(t.Context())
+				must(t, err)
+				*id = env.ID
+			}
+		},
+		Run: func(fs *durable.FS, root string) {
+			r, _, err := program(fs, root)
+			must(t, err, r.Once(t.Context(), due))
+			must(t, r.Spool.Hold(t.Context(), held))
+			fs.Answered("held")
+			must(t, r.Spool.Delete(t.Context(), deleted))
+			fs.Answered("deleted")
+			must(t, r.Spool.Retry(t.Context(), due))
+			fs.Answered("due")
+			must(t, r.Spool.Release(t.Context(), held))
+			fs.Answered("released")
+		},
+		Recover: func(fs *durable.FS, root string) error {
+			r, _, err := program(fs, root)
+			if err != nil {
+				return err
+			}
+			return r.Spool.Clean(context.Background())
+		},
+		Check: func(root string, answers []string) error {
+			r, _, err := program(durable.New(), root)
+			if err != nil {
+				return err
+			}
+			found := map[spool.ID]*spool.Entry{}
+			for e, err := range r.Spool.List(context.Background()) {
+				if err != nil || e.Damage != nil {
+					return fmt.Errorf("%v, damage %v", err, e.Damage)
+				}
+				found[e.ID] = e
+			}
+			told := func(what string) bool { return slices.Contains(answers, what) }
+			switch h, d := found[held], found[due]; {
+			case h == nil || d == nil:
+				return fmt.Errorf("a message is missing: %v", found)
+			case told("held") && !told("due") && !h.Progress.Held, told("released") && h.Progress.Held:
+				return fmt.Errorf("told %v, held: %t", answers, h.Progress.Held)
+			case told("deleted") && found[deleted] != nil:
+				return errors.New("what was deleted is there")
+			case told("due") && d.Progress.Next.After(time.Now()):
+				return errors.New("it was made due and is not")
+			}
+			return nil
 		},
 	})
 }

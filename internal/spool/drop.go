@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"postbag/internal/durable"
 )
 
 // Drop begins a submission by a user who may not write into the queue. The file
@@ -66,19 +68,28 @@ type Refusal struct {
 	Err  error
 }
 
-// TakeDrops moves what users have dropped into the queue and returns the IDs.
-// A file is copied, made durable in the queue, then unlinked: its sender may
-// still have it open and change it. What is refused is told once by each Spool.
+// TakeDrops moves what users have dropped into the queue and returns the IDs;
+// none while another process does so. A file is copied, made durable in the queue,
+// then unlinked: its sender may still have it open and change it. What is refused
+// is told once by each Spool.
 func (s *Spool) TakeDrops(ctx context.Context) (ids []ID, refused []Refusal, err error) {
 	names, err := readNames(s.Path("drop"))
 	if err != nil {
 		return nil, nil, fmt.Errorf("take drops: %w", err)
 	}
+	if len(names) == 0 {
+		return nil, nil, nil
+	}
+	t := taker{Spool: s}
+	defer t.end()
+	if ok, err := t.begin(); err != nil || !ok {
+		return nil, nil, err
+	}
 	for _, name := range names {
 		if ctx.Err() != nil {
 			break
 		}
-		id, uid, err := s.take(ctx, name)
+		id, uid, err := t.take(ctx, name)
 		switch {
 		case err == nil:
 			ids = append(ids, id)
@@ -98,6 +109,35 @@ func (s *Spool) TakeDrops(ctx context.Context) (ids []ID, refused []Refusal, err
 	return ids, refused, err
 }
 
+// A taker is the one who takes drops at present. It holds the locks of the
+// messages that it has made until their drops are gone for good, so that no other
+// process delivers them before.
+type taker struct {
+	*Spool
+	lock *durable.File
+	made []*durable.File
+}
+
+// begin is false when another process takes the drops.
+func (t *taker) begin() (ok bool, err error) {
+	if t.lock, err = t.fs.OpenAppend(t.Path("run", "drop.lock"), 0o600); err == nil {
+		ok, err = t.lock.TryLock()
+	}
+	if err != nil {
+		return false, fmt.Errorf("take drops: %w", err)
+	}
+	return ok, nil
+}
+
+func (t *taker) end() {
+	for _, f := range t.made {
+		f.Close()
+	}
+	if t.lock != nil {
+		t.lock.Close()
+	}
+}
+
 // dropAge is how long a file in drop/ may be without a whole envelope before it
 // is refused.
 const dropAge = time.Hour
@@ -105,7 +145,7 @@ const dropAge = time.Hour
 // errIncomplete says that the sender is still writing, or died while he did.
 var errIncomplete = errors.New("not complete")
 
-func (s *Spool) take(ctx context.Context, name string) (id ID, uid int, err error) {
+func (s *taker) take(ctx context.Context, name string) (id ID, uid int, err error) {
 	path := s.Path("drop", name)
 	f, err := os.OpenFile(path, os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
 	if errors.Is(err, unix.ELOOP) || errors.Is(err, unix.ENXIO) {
@@ -173,14 +213,23 @@ func (s *Spool) taken(id ID, h head, uid int) bool {
 	return err == nil && e.UID == uid && e.head.length == h.length && e.head.crc == h.crc
 }
 
-func (s *Spool) copyDrop(ctx context.Context, e *Envelope, f *os.File, h head) error {
+// copyDrop makes the queue file of a drop. It has a name of its own in tmp/: what
+// is there is of a taker that died.
+func (s *taker) copyDrop(ctx context.Context, e *Envelope, f *os.File, h head) error {
 	if _, err := ParseID(string(e.ID)); err != nil {
 		e.ID = s.NewID()
 	}
 	if _, err := s.find(e.ID); err == nil {
 		e.ID = s.NewID() // somebody's else
 	}
-	d, err := s.Create(ctx, e)
+	if err := s.reserve(e.ID); err != nil {
+		return err
+	}
+	tmp := s.Path("queue", "tmp", e.ID.fileName()+".drop")
+	if err := s.fs.Remove(tmp); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return err
+	}
+	d, err := s.draft(e, tmp, 0o600)
 	if err != nil {
 		return err
 	}
@@ -192,6 +241,23 @@ func (s *Spool) copyDrop(ctx context.Context, e *Envelope, f *os.File, h head) e
 		return err
 	}
 	return d.Commit(ctx)
+}
+
+// reserve takes the lock of a message that is about to be.
+func (s *taker) reserve(id ID) error {
+	f, err := s.fs.OpenAppend(s.progressPath(id), 0o600)
+	if err != nil {
+		return err
+	}
+	s.made = append(s.made, f)
+	ok, err := f.TryLock()
+	if err == nil && ok {
+		ok, err = s.fs.Same(f, f.Name())
+	}
+	if err == nil && !ok {
+		err = errIncomplete // somebody cleans: another time
+	}
+	return err
 }
 
 func (s *Spool) tellOnce(name string) bool {

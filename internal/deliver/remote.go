@@ -243,8 +243,7 @@ var errNoPassword = errors.New("none in the password file")
 // envelope is what a host is told of a message.
 func envelope(m Mail, to []spool.Recipient) (smtpout.Mail, error) {
 	mail := smtpout.Mail{
-		From: m.From, Size: m.Size, EightBit: m.Body == "8BITMIME",
-		Ret: m.Ret, EnvID: m.EnvID, Rcpts: make([]smtpout.Rcpt, len(to)),
+		From: m.From, Ret: m.Ret, EnvID: m.EnvID, Rcpts: make([]smtpout.Rcpt, len(to)),
 	}
 	for i, t := range to {
 		mail.Rcpts[i] = smtpout.Rcpt{Address: t.Address, Orig: t.Orig, Notify: t.Notify}

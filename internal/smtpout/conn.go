@@ -3,7 +3,6 @@ package smtpout
 import (
 	"bufio"
 	"context"
-	"crypto/tls"
 	"errors"
 	"fmt"
 	"net"
@@ -20,6 +19,7 @@ import (
 type conn struct {
 	hop  Hop
 	nc   net.Conn
+	raw  net.Conn // below TLS
 	br   *bufio.Reader
 	out  []byte // commands not yet written
 	t    Timeouts
@@ -27,48 +27,44 @@ type conn struct {
 	peer string            // "mx.example.org[192.0.2.1]:25"
 	tls  bool
 
+	ip netip.Addr
+
 	letters int  // sent before
+	begun   bool // the host is in the middle of a transaction
 	reused  bool // has been idle
 	stale   bool // turned out to have been closed while idle
 	broken  bool // cannot take another letter
 }
 
-// connect tries the addresses of a hop until one greets us.
-func (c *Client) connect(ctx context.Context, h Hop) (*conn, error) {
-	var last error
-	for _, addr := range dialAddrs(h) {
-		conn, err := c.open(ctx, h, addr, h.TLS)
-		if errors.Is(err, errTLS) && h.TLS == Opportunistic {
-			conn, err = c.open(ctx, h, addr, None)
-		}
-		if err == nil {
-			return conn, nil
-		}
-		last = err
-		if ctx.Err() != nil {
-			break
-		}
+// connect opens a session with a host at one of its addresses. Where TLS is not
+// demanded and fails, it goes on without (RFC 7435).
+func (c *Client) connect(ctx context.Context, h Hop, at endpoint) (*conn, error) {
+	conn, err := c.open(ctx, h, at, h.TLS)
+	if errors.Is(err, errTLS) && h.TLS == Opportunistic && ctx.Err() == nil {
+		conn, err = c.open(ctx, h, at, None)
 	}
-	return nil, last
+	return conn, err
 }
 
 // An endpoint is what is dialled.
 type endpoint struct {
 	network, addr string
-	name          string // for messages
+	name          string     // for messages
+	ip            netip.Addr // zero where there is none, or it is not known
 }
 
-func dialAddrs(h Hop) []endpoint {
+func endpoints(h Hop) []endpoint {
 	if h.Socket != "" {
-		return []endpoint{{"unix", h.Socket, h.Socket}}
+		return []endpoint{{network: "unix", addr: h.Socket, name: h.Socket}}
 	}
 	port := strconv.Itoa(h.Port)
 	if len(h.Addrs) == 0 {
-		return []endpoint{{"tcp", net.JoinHostPort(h.Host, port), h.String()}}
+		return []endpoint{{network: "tcp", addr: net.JoinHostPort(h.Host, port), name: h.String()}}
 	}
 	var all []endpoint
 	for _, a := range h.Addrs {
-		all = append(all, endpoint{"tcp", netip.AddrPortFrom(a, uint16(h.Port)).String(), fmt.Sprintf("%s[%s]:%s", h.Host, a, port)})
+		name := fmt.Sprintf("%s[%s]:%s", strings.Trim(h.Host, "[]"), a, port)
+		all = append(all, endpoint{"tcp", netip.AddrPortFrom(a, uint16(h.Port)).String(), name, a})
 	}
 	return all
 }
@@ -85,7 +81,7 @@ func (c *Client) open(ctx context.Context, h Hop, at endpoint, policy Policy) (*
 	if err != nil {
 		return nil, status.Temp("connect to "+at.name, "4.4.1", "connect to "+at.name+": "+dialText(err), err)
 	}
-	conn := &conn{hop: h, nc: nc, t: t, peer: at.name}
+	conn := &conn{hop: h, nc: nc, raw: nc, t: t, peer: at.name, ip: at.ip}
 	release := conn.bind(ctx)
 	err = conn.hello(c, policy)
 	if err == nil && h.User != "" {
@@ -122,11 +118,21 @@ func dialText(err error) string {
 // bind makes the end of ctx end what the connection waits for. The function it
 // returns takes that back and reports whether ctx has not ended.
 func (c *conn) bind(ctx context.Context) func() bool {
-	stop := context.AfterFunc(ctx, func() { c.nc.Close() })
+	stop := context.AfterFunc(ctx, func() { c.raw.Close() })
 	return func() bool { return stop() && ctx.Err() == nil }
 }
 
 func (c *conn) close() { c.nc.Close() }
+
+// leave ends a session that takes no more letters: politely where the host still
+// listens.
+func (c *conn) leave() {
+	if c.broken {
+		c.close()
+		return
+	}
+	c.quit()
+}
 
 // quit says goodbye and does not wait for the answer.
 func (c *conn) quit() {
@@ -135,110 +141,17 @@ func (c *conn) quit() {
 	c.nc.Close()
 }
 
-// hello goes from the greeting to EHLO under TLS.
-func (c *conn) hello(cl *Client, policy Policy) error {
-	if policy == Implicit {
-		if err := c.handshake(cl); err != nil {
-			return err
+// limit is a number of the keyword LIMITS, or 0 (RFC 9422 section 3).
+func (c *conn) limit(name string) int {
+	for _, word := range strings.Fields(c.ext["LIMITS"]) {
+		if key, value, ok := strings.Cut(word, "="); ok && strings.EqualFold(key, name) {
+			n, err := strconv.Atoi(value)
+			if err == nil && n > 0 {
+				return n
+			}
 		}
 	}
-	c.br = bufio.NewReader(c.nc)
-	greeting, err := c.read("greet", c.t.Greeting)
-	if err != nil {
-		return err
-	}
-	if greeting.code != 220 {
-		return c.unwilling("greet", greeting)
-	}
-	if err := c.ehlo(cl.Hostname); err != nil {
-		return err
-	}
-	return c.startTLS(cl, policy)
-}
-
-// unwilling is a host that wants nothing of us. It says nothing about the
-// recipients, so it is temporary whatever its code: the next host may think
-// otherwise (Postfix: smtp_skip_5xx_greeting).
-func (c *conn) unwilling(what string, r reply) error {
-	return &status.Error{Op: what + " " + c.peer, Class: status.Temporary, Code: "4.3.2", Text: c.said(r)}
-}
-
-// said is a reply with the name of who gave it.
-func (c *conn) said(r reply) string { return "host " + c.peer + " said: " + r.text() }
-
-// ehlo says hello, with HELO to hosts that do not know EHLO.
-func (c *conn) ehlo(hostname string) error {
-	verb := "EHLO "
-	if c.hop.LMTP {
-		verb = "LHLO "
-	}
-	r, err := c.command(verb+hostname, c.t.Greeting)
-	if err == nil && r.code/100 == 5 && !c.hop.LMTP {
-		c.ext = nil
-		r, err = c.command("HELO "+hostname, c.t.Greeting)
-		if err == nil && r.ok() {
-			return nil
-		}
-	}
-	if err != nil {
-		return err
-	}
-	if !r.ok() {
-		return c.unwilling("greet", r)
-	}
-	c.ext = map[string]string{}
-	for _, line := range r.lines[1:] {
-		word, params, _ := strings.Cut(line, " ")
-		c.ext[strings.ToUpper(word)] = params
-	}
-	return nil
-}
-
-func (c *conn) offers(keyword string) bool {
-	_, ok := c.ext[keyword]
-	return ok
-}
-
-// startTLS follows the policy, and says EHLO again under TLS (RFC 3207 section
-// 4.2: what was said before is forgotten).
-func (c *conn) startTLS(cl *Client, policy Policy) error {
-	if policy == None || policy == Implicit {
-		return nil
-	}
-	if !c.offers("STARTTLS") {
-		if policy == Opportunistic {
-			return nil
-		}
-		return status.Temp("secure "+c.peer, "4.7.4", "host "+c.peer+" does not offer STARTTLS", nil)
-	}
-	r, err := c.command("STARTTLS", c.t.Greeting)
-	if err != nil {
-		return err
-	}
-	if r.code != 220 || c.br.Buffered() > 0 {
-		// Octets that came with the reply were not said under TLS: somebody in
-		// between may have put them there.
-		return c.tlsFailed(errors.New(r.text()))
-	}
-	if err := c.handshake(cl); err != nil {
-		return err
-	}
-	c.br = bufio.NewReader(c.nc)
-	return c.ehlo(cl.Hostname)
-}
-
-func (c *conn) handshake(cl *Client) error {
-	c.nc.SetDeadline(time.Now().Add(c.t.Greeting))
-	t := tls.Client(c.nc, cl.tlsConfig(c.hop))
-	if err := t.Handshake(); err != nil {
-		return c.tlsFailed(err)
-	}
-	c.nc, c.tls = t, true
-	return nil
-}
-
-func (c *conn) tlsFailed(cause error) error {
-	return status.Temp("secure "+c.peer, "4.7.5", "TLS with host "+c.peer+" failed", fmt.Errorf("%w: %w", errTLS, cause))
+	return 0
 }
 
 // queue adds a command to those of the next flush.

@@ -17,7 +17,7 @@ const (
 	// and get angry.
 	maxLetters = 100
 	// maxKept bounds the idle connections to one host.
-	maxKept = 4
+	maxKept = 20
 )
 
 // take gives an idle connection to a hop, or nil.
@@ -45,7 +45,7 @@ func (c *Client) keep(conn *conn) {
 	conn.letters++
 	key := conn.hop.key()
 	c.mu.Lock()
-	if conn.letters >= maxLetters || len(c.idle[key]) >= maxKept {
+	if conn.letters >= conn.letterLimit() || len(c.idle[key]) >= maxKept {
 		c.mu.Unlock()
 		conn.quit()
 		return
@@ -73,4 +73,12 @@ func (c *Client) expire(key string, k *kept) {
 	if at >= 0 {
 		k.conn.quit()
 	}
+}
+
+// letterLimit is maxLetters, or what the host says (RFC 9422).
+func (c *conn) letterLimit() int {
+	if n := c.limit("MAILMAX"); n > 0 {
+		return min(n, maxLetters)
+	}
+	return maxLetters
 }

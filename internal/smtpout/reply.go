@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"postbag/internal/status"
 )
@@ -39,10 +40,9 @@ func readReply(br *bufio.Reader) (reply, error) {
 		if err != nil {
 			return r, err
 		}
-		if r.code != 0 && code != r.code {
-			return r, fmt.Errorf("%w: %d and %d in one", errNoReply, r.code, code)
-		}
-		r.code, r.lines = code, append(r.lines, text)
+		// All lines should have the same code (RFC 5321 section 4.2.1). Of hosts
+		// that do not know, the last one counts, as in Postfix.
+		r.code, r.lines = code, append(r.lines, printable(text))
 		if !more {
 			return r, nil
 		}
@@ -65,6 +65,16 @@ func readLine(br *bufio.Reader) (string, error) {
 			return "", err
 		}
 	}
+}
+
+// printable makes a host's words safe for logs, reports and terminals.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c >= 0x7f && c < 0xa0 || c == utf8.RuneError {
+			return '?'
+		}
+		return c
+	}, s)
 }
 
 // parseReplyLine takes "250-text" and "250 text"; a code alone is a last line.

@@ -1,51 +1,63 @@
 package smtpout
 
 import (
-	"fmt"
 	"io"
-	"strconv"
 
-	"postbag/internal/address"
 	"postbag/internal/status"
 )
+
+// maxRecipients is how many recipients one transaction has: every host takes
+// them (RFC 5321 section 4.5.3.1.8), and the commands and replies of so many fit
+// into the buffers of both sides, so that neither waits for the other (RFC 2920
+// section 3.1).
+const maxRecipients = 100
+
+// deliver sends a letter to all its recipients, in as many transactions as the
+// host wants. An error means that nothing was decided about any of them.
+func (c *conn) deliver(m Mail, l *letter) ([]Result, error) {
+	results := make([]Result, len(m.Rcpts))
+	t, err := c.prepare(m, l, results)
+	if err != nil {
+		return nil, err
+	}
+	pending := make([]int, len(m.Rcpts))
+	for i := range pending {
+		pending[i] = i
+	}
+	for first := true; len(pending) > 0; first = false {
+		n := min(len(pending), c.recipientLimit())
+		later, err := t.next(pending[:n])
+		if err != nil && first {
+			c.stale = c.reused && c.broken && !t.texted
+			return nil, err
+		}
+		if err != nil {
+			t.settle(pending, reply{}, err)
+			break
+		}
+		pending = append(later, pending[n:]...)
+	}
+	return results, nil
+}
+
+// recipientLimit is maxRecipients, or what the host says (RFC 9422).
+func (c *conn) recipientLimit() int {
+	if n := c.limit("RCPTMAX"); n > 0 {
+		return min(n, maxRecipients)
+	}
+	return maxRecipients
+}
 
 // A transaction is one letter on one connection.
 type transaction struct {
 	*conn
 	mail    Mail
-	open    func() (io.ReadCloser, error)
+	letter  *letter
 	results []Result
-	taken   []int // indices of recipients that the host accepts
-	utf8    bool  // SMTPUTF8 is declared
-}
-
-// groupSize is how many RCPT commands are sent before replies are read: both
-// sides' buffers hold that much, so neither can wait for the other (RFC 2920
-// section 3.1).
-const groupSize = 100
-
-func (c *conn) send(m Mail, open func() (io.ReadCloser, error)) ([]Result, error) {
-	t := &transaction{conn: c, mail: m, open: open, results: make([]Result, len(m.Rcpts))}
-	if err := t.prepare(); err != nil {
-		t.settle(t.all(), reply{}, err)
-		return t.results, nil
-	}
-	if err := t.envelope(); err != nil {
-		c.stale = c.reused && c.broken
-		return nil, err
-	}
-	if len(t.taken) == 0 {
-		return t.results, nil
-	}
-	return t.results, t.text()
-}
-
-func (t *transaction) all() []int {
-	all := make([]int, len(t.mail.Rcpts))
-	for i := range all {
-		all[i] = i
-	}
-	return all
+	rcpts   []int // indices of the recipients of this transaction
+	taken   []int // those of them that the host accepts
+	later   []int // those it has no room for in this one
+	texted  bool  // some of the letter has been sent
 }
 
 // settle sets the result of some recipients.
@@ -59,189 +71,176 @@ func (t *transaction) settle(which []int, r reply, err error) {
 	}
 }
 
-// prepare decides what the extensions of the host make impossible.
-func (t *transaction) prepare() error {
-	t.utf8 = t.offers("SMTPUTF8")
-	if !t.utf8 {
-		if err := t.downgrade(); err != nil {
-			return err
-		}
+// next makes one transaction. It returns those recipients that the host had no
+// room for beside others that it took.
+func (t *transaction) next(rcpts []int) (later []int, err error) {
+	if t.broken { // by the one before
+		return nil, t.lost("MAIL", io.ErrUnexpectedEOF)
 	}
-	limit, err := strconv.ParseInt(t.ext["SIZE"], 10, 64)
-	if err == nil && limit > 0 && t.mail.Size > limit { // RFC 1870 section 4: 0 is no limit
-		return status.Perm("send to "+t.peer, "5.3.4",
-			fmt.Sprintf("message of %d octets is too large for host %s, which takes %d", t.mail.Size, t.peer, limit), nil)
+	t.rcpts, t.taken, t.later, t.texted = rcpts, nil, nil, false
+	data, err := t.envelope()
+	if err != nil {
+		return nil, err
 	}
-	return nil
+	if len(t.taken) == 0 {
+		t.settle(t.later, reply{}, errRoom(t.peer))
+		return nil, t.nothing(data)
+	}
+	return t.later, t.text(data)
 }
 
-// downgrade brings the envelope into ASCII for a host without SMTPUTF8: domains
-// have a form in it, local parts have not.
-func (t *transaction) downgrade() error {
-	needs := status.Perm("send to "+t.peer, "5.6.7", "host "+t.peer+" does not offer SMTPUTF8", nil)
-	if t.mail.UTF8 {
-		return needs
-	}
-	var err error
-	if t.mail.From, err = inASCII(t.mail.From); err != nil {
-		return needs
-	}
-	rcpts := append([]Rcpt(nil), t.mail.Rcpts...)
-	for i := range rcpts {
-		if rcpts[i].Address, err = inASCII(rcpts[i].Address); err != nil {
-			return needs
-		}
-	}
-	t.mail.Rcpts = rcpts
-	return nil
+func errRoom(peer string) error {
+	return status.Temp("RCPT "+peer, "4.5.3", "host "+peer+" takes no more recipients now", nil)
 }
 
-func inASCII(a address.Address) (address.Address, error) {
-	if a.IsNull() || a.IsASCII() {
-		return a, nil
+// envelope sends MAIL and RCPT and sorts the recipients; pipelined, with DATA
+// behind them, whose reply it gives then. An error means that nothing is
+// decided.
+func (t *transaction) envelope() (data reply, err error) {
+	if !t.offers("PIPELINING") {
+		return reply{}, t.stepwise()
 	}
-	return a.ASCII()
-}
-
-// needsUTF8 says that the envelope or the letter cannot do without.
-func (t *transaction) needsUTF8() bool {
-	if t.mail.UTF8 || !t.mail.From.IsASCII() {
-		return true
-	}
-	for _, r := range t.mail.Rcpts {
-		if !r.Address.IsASCII() {
-			return true
-		}
-	}
-	return false
-}
-
-// envelope sends MAIL and RCPT and sorts the recipients. An error means that
-// nothing is decided. The last group of commands has DATA behind it.
-func (t *transaction) envelope() error {
-	pipelining := t.offers("PIPELINING")
 	t.queue(t.mailLine())
-	if !pipelining {
-		if err := t.flush(t.t.Command); err != nil {
-			return t.lost("MAIL", err)
-		}
-		if done, err := t.mailReply(); done || err != nil {
-			return err
-		}
+	for _, i := range t.rcpts {
+		t.queue(t.rcptLine(t.mail.Rcpts[i]))
 	}
-	size := groupSize
-	if !pipelining {
-		size = 1
-	}
-	first := pipelining // the reply to MAIL is still to come
-	for start := 0; start < len(t.mail.Rcpts); start += size {
-		end := min(start+size, len(t.mail.Rcpts))
-		done, err := t.group(start, end, first)
-		if done || err != nil {
-			return err
-		}
-		first = false
-	}
-	return nil
-}
-
-// group sends some RCPT commands and reads their replies.
-func (t *transaction) group(start, end int, first bool) (done bool, err error) {
-	for _, r := range t.mail.Rcpts[start:end] {
-		t.queue(t.rcptLine(r))
+	if !t.offers("CHUNKING") {
+		t.queue("DATA")
 	}
 	if err := t.flush(t.t.Command); err != nil {
-		return false, t.lost("RCPT", err)
+		return reply{}, t.lost("MAIL", err)
 	}
-	if first {
-		if done, err := t.mailReply(); err != nil || done {
-			t.broken = true // the replies to RCPT are not read
-			return done, err
+	mail, err := t.mailReply()
+	for _, i := range t.rcpts {
+		if err == nil {
+			err = t.rcptReply(i)
 		}
 	}
-	for i := start; i < end; i++ {
-		if err := t.rcptReply(i); err != nil {
-			return false, err
-		}
+	if err == nil && !t.offers("CHUNKING") {
+		data, err = t.read("DATA", t.t.Data)
 	}
-	return false, nil
+	if err == nil {
+		err = t.refuseSender(mail)
+	}
+	return data, err
 }
 
-// mailReply reads the reply to MAIL. A refusal for good decides about all
-// recipients; one that may pass does not, for the next host may be better.
-func (t *transaction) mailReply() (done bool, err error) {
+// stepwise is envelope for a host that takes one command at a time.
+func (t *transaction) stepwise() error {
+	t.queue(t.mailLine())
+	if err := t.flush(t.t.Command); err != nil {
+		return t.lost("MAIL", err)
+	}
+	mail, err := t.mailReply()
+	if err != nil {
+		return err
+	}
+	if !mail.ok() {
+		return t.refuseSender(mail)
+	}
+	for _, i := range t.rcpts {
+		t.queue(t.rcptLine(t.mail.Rcpts[i]))
+		if err := t.flush(t.t.Command); err != nil {
+			return t.lost("RCPT", err)
+		}
+		if err := t.rcptReply(i); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (t *transaction) mailReply() (reply, error) {
 	r, err := t.read("MAIL", t.t.Command)
-	if err != nil || r.ok() {
-		return false, err
+	t.begun = err == nil && r.ok()
+	return r, err
+}
+
+// refuseSender is for a reply to MAIL that is no success. A refusal for good
+// decides about all recipients; one that may pass does not, for the next host may
+// be better.
+func (t *transaction) refuseSender(r reply) error {
+	if r.ok() {
+		return nil
 	}
 	refusal := t.refused("MAIL", r)
 	if status.ClassOf(refusal) == status.Temporary {
-		t.broken = true
-		return true, refusal
+		return refusal
 	}
-	t.settle(t.all(), r, refusal)
-	t.broken = true
-	return true, nil
+	t.settle(t.rcpts, r, refusal)
+	return nil
 }
 
 func (t *transaction) rcptReply(i int) error {
 	r, err := t.read("RCPT", t.t.Command)
-	if err != nil {
+	switch {
+	case err != nil || !t.begun: // without a sender, what is said of a recipient means nothing
 		return err
-	}
-	if r.ok() {
+	case r.ok():
 		t.taken = append(t.taken, i)
+		return nil
+	case noRoom(r) && len(t.taken) > 0:
+		t.later = append(t.later, i)
 		return nil
 	}
 	if r.code == 552 {
-		r.code = 452 // RFC 5321 section 4.5.3.1.10: 552 here means too many recipients
+		r.code = 452 // RFC 5321 section 4.5.3.1.10
 	}
 	t.settle([]int{i}, r, t.refused("RCPT", r))
 	return nil
 }
 
-// refused is the failure that a reply stands for, in the words of its host.
+// noRoom tells that a host wants no more recipients in one transaction: 452, and
+// 552 of old ones (RFC 5321 section 4.5.3.1.10), unless its enhanced code says
+// that it means the mailbox.
+func noRoom(r reply) bool {
+	if r.code != 452 && r.code != 552 {
+		return false
+	}
+	code := r.enhanced(byte('0' + r.code/100))[1:]
+	return code == ".5.3" || code == ".0.0"
+}
+
+// nothing ends a transaction without recipients. A host that wants the letter all
+// the same gets the end of one, as RFC 2920 section 3.1 has it.
+func (t *transaction) nothing(data reply) error {
+	if data.code != 354 {
+		return nil
+	}
+	if t.hop.LMTP { // who knows how many replies would come
+		t.broken = true
+		return nil
+	}
+	if _, err := t.command(".", t.t.End); err != nil {
+		t.broken = true // all recipients are settled
+	}
+	return nil
+}
+
+// reset ends a transaction that the host may think open: the next MAIL would be
+// an error.
+func (c *conn) reset() {
+	r, err := c.command("RSET", c.t.Command)
+	c.begun, c.broken = false, c.broken || err != nil || !r.ok()
+}
+
+// loginCodes are refusals of us, not of the letter (RFC 4954 section 6): the
+// login can be mended.
+var loginCodes = map[int]bool{530: true, 534: true, 535: true, 538: true}
+
+// mixedUp are replies of a host that does not understand our commands, or not
+// now: that is no word about the letter (RFC 5321 section 4.2.2).
+var mixedUp = map[int]bool{500: true, 502: true, 503: true, 555: true}
+
+// refused is the failure that a reply to a command stands for, in the words of
+// its host.
 func (t *transaction) refused(verb string, r reply) error {
+	if verb != endOfText && (loginCodes[r.code] || mixedUp[r.code]) {
+		return status.Temp(verb+" "+t.peer, "4.5.1", t.said(r), nil)
+	}
 	err := r.refusal(verb + " " + t.peer)
 	if e, ok := err.(*status.Error); ok {
 		e.Text = t.said(r)
 	}
 	return err
-}
-
-// mailLine is MAIL with what the host offers and the letter needs.
-func (t *transaction) mailLine() string {
-	line := "MAIL FROM:<" + t.mail.From.String() + ">"
-	if t.offers("SIZE") && t.mail.Size > 0 {
-		line += " SIZE=" + strconv.FormatInt(t.mail.Size, 10)
-	}
-	if t.offers("8BITMIME") && t.mail.EightBit {
-		line += " BODY=8BITMIME"
-	}
-	if t.utf8 && t.needsUTF8() {
-		line += " SMTPUTF8"
-	}
-	if t.offers("DSN") {
-		if t.mail.Ret != "" {
-			line += " RET=" + t.mail.Ret
-		}
-		if t.mail.EnvID != "" {
-			line += " ENVID=" + address.XText(t.mail.EnvID)
-		}
-	}
-	return line
-}
-
-func (t *transaction) rcptLine(r Rcpt) string {
-	line := "RCPT TO:<" + r.Address.String() + ">"
-	if !t.offers("DSN") {
-		return line
-	}
-	if r.Notify != "" {
-		line += " NOTIFY=" + r.Notify
-	}
-	if r.Orig != "" {
-		line += " ORCPT=" + originalLine(r.Orig)
-	}
-	return line
 }

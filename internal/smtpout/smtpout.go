@@ -10,6 +10,10 @@
 // has a temporary failure: the letter may arrive twice then, never not at all
 // (RFC 1047).
 //
+// Only what a host says about a letter, its sender or a recipient is a failure
+// for good. That a host is dead, wants no mail at all, wants a login, or does not
+// understand us is temporary: each of them can be mended.
+//
 // A letter whose source ends in an error is never completed: the connection is
 // closed in the middle of it instead.
 //
@@ -29,7 +33,6 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
-	"io"
 	"net"
 	"net/netip"
 	"strconv"
@@ -61,6 +64,7 @@ type Hop struct {
 	TLS      Policy
 	User     string // logs in when it is not ""
 	Password string
+	Foreign  bool // it is another host for sure: one that greets with our own name is a loop
 }
 
 // String names the hop in messages.
@@ -71,27 +75,20 @@ func (h Hop) String() string {
 	return net.JoinHostPort(h.Host, strconv.Itoa(h.Port))
 }
 
-// key is what connections are kept by.
+// key is what connections are kept by: the host and all that was agreed with it,
+// not the address, for that changes its place from answer to answer of the DNS.
 func (h Hop) key() string {
-	var b strings.Builder
-	for _, s := range []string{h.String(), strconv.FormatBool(h.LMTP), strconv.Itoa(int(h.TLS)), h.User, h.Password} {
-		b.WriteString(s + "\x00")
-	}
-	for _, a := range h.Addrs {
-		b.WriteString(a.String() + "\x00")
-	}
-	return b.String()
+	words := []string{h.String(), strconv.FormatBool(h.LMTP), strconv.Itoa(int(h.TLS)), h.User, h.Password}
+	return strings.Join(words, "\x00")
 }
 
 // A Mail is the envelope of a letter.
 type Mail struct {
-	From     address.Address // reverse-path; zero is the null one
-	Rcpts    []Rcpt
-	Size     int64  // octets in disk form; 0 when unknown
-	EightBit bool   // BODY=8BITMIME
-	UTF8     bool   // the letter needs SMTPUTF8 (RFC 6531)
-	Ret      string // RFC 3461: "FULL", "HDRS" or ""
-	EnvID    string // RFC 3461, decoded
+	From  address.Address // reverse-path; zero is the null one
+	Rcpts []Rcpt
+	UTF8  bool   // the letter needs SMTPUTF8 (RFC 6531)
+	Ret   string // RFC 3461: "FULL", "HDRS" or ""
+	EnvID string // RFC 3461, decoded
 }
 
 // An Rcpt is one forward-path with its parameters of RFC 3461.
@@ -159,42 +156,12 @@ func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 }
 
 func (c *Client) tlsConfig(h Hop) *tls.Config {
-	cfg := &tls.Config{ServerName: h.Host, RootCAs: c.RootCAs}
+	cfg := &tls.Config{ServerName: asciiName(strings.Trim(h.Host, "[]")), RootCAs: c.RootCAs}
 	if h.TLS == Opportunistic {
 		// Any certificate, any version: all are better than none (RFC 7435).
 		cfg.InsecureSkipVerify, cfg.MinVersion = true, tls.VersionTLS10
 	}
 	return cfg
-}
-
-// Deliver makes one attempt to give a letter to a host. open gives the letter in
-// disk form; it may be called more than once. An error means that nothing was
-// decided about any recipient.
-func (c *Client) Deliver(ctx context.Context, h Hop, m Mail, open func() (io.ReadCloser, error)) ([]Result, error) {
-	if conn := c.take(h); conn != nil {
-		results, err := c.send(ctx, conn, m, open)
-		if err == nil || ctx.Err() != nil || !conn.stale {
-			return results, err
-		}
-		// It had been closed at the other end, which says nothing of the host.
-	}
-	conn, err := c.connect(ctx, h)
-	if err != nil {
-		return nil, err
-	}
-	return c.send(ctx, conn, m, open)
-}
-
-// send sends on a connection and keeps it if it is still good.
-func (c *Client) send(ctx context.Context, conn *conn, m Mail, open func() (io.ReadCloser, error)) ([]Result, error) {
-	release := conn.bind(ctx)
-	results, err := conn.send(m, open)
-	if !release() || err != nil || conn.broken {
-		conn.close()
-		return results, err
-	}
-	c.keep(conn)
-	return results, nil
 }
 
 // Close ends the connections that are kept.

@@ -5,66 +5,84 @@ import (
 	"fmt"
 	"io"
 	"strconv"
-	"strings"
 	"time"
 
-	"postbag/internal/address"
 	"postbag/internal/status"
 )
 
-// originalLine encodes ORCPT: the type stands as it is (RFC 3461 section 4.2).
-func originalLine(s string) string {
-	kind, text, ok := strings.Cut(s, ";")
-	if !ok {
-		return address.XText(s)
+// endOfText names the reply to a whole letter.
+const endOfText = "end of text"
+
+// errSettled ends the sending of a letter about which all has been said.
+var errSettled = errors.New("settled")
+
+// text sends the letter to the recipients that were taken, and settles them.
+// data is the reply to a DATA that has gone already. An error means that nothing
+// was decided.
+func (t *transaction) text(data reply) error {
+	err := t.send(data)
+	if errors.Is(err, errSettled) {
+		return nil
 	}
-	return kind + ";" + address.XText(text)
+	return err
 }
 
-// text sends the letter to the recipients that were taken, and settles them. An
-// error means that nothing was decided.
-func (t *transaction) text() error {
-	body, err := t.open()
+func (t *transaction) send(data reply) error {
+	body, err := t.letter.reader()
 	if err != nil {
 		t.broken = true
-		return status.Temp("read letter for "+t.peer, "4.3.0", "", err)
+		return err
 	}
 	defer body.Close()
 	if t.offers("CHUNKING") {
 		return t.chunks(body)
 	}
+	if data.code == 0 {
+		if data, err = t.command("DATA", t.t.Data); err != nil {
+			return err
+		}
+	}
+	if data.code != 354 {
+		return t.refuseAll("DATA", data)
+	}
 	return t.data(body)
 }
 
-// data sends the letter by DATA.
+// data sends the letter after the 354.
 func (t *transaction) data(body io.Reader) error {
-	r, err := t.command("DATA", t.t.Data)
-	if err != nil {
-		return err
-	}
-	if r.code != 354 {
-		return t.refuseAll("DATA", r)
-	}
+	t.texted = true
 	enc := encoder{stuff: true}
 	if err := t.copyBody(&enc, body); err != nil {
 		return err
 	}
 	t.out = append(enc.end(t.out), ".\r\n"...)
 	if err := t.flush(t.t.Block); err != nil {
-		return t.lost("end of text", err) // the dot has not gone: nothing was taken
+		return t.cut(err) // the dot has not gone: nothing was taken
 	}
 	return t.ending()
 }
 
 // refuseAll settles the recipients that had been taken by one reply.
 func (t *transaction) refuseAll(verb string, r reply) error {
-	t.broken = true
 	err := t.refused(verb, r)
 	if status.ClassOf(err) == status.Temporary && len(t.taken) == len(t.mail.Rcpts) {
 		return err // the next host may take it
 	}
 	t.settle(t.taken, r, err)
 	return nil
+}
+
+// cut is for a connection that broke while the letter was on its way. A host that
+// has had enough of it often says so before it closes.
+func (t *transaction) cut(err error) error {
+	t.nc.SetReadDeadline(time.Now().Add(time.Second))
+	r, rerr := readReply(t.br)
+	t.broken = true
+	if rerr == nil && r.code/100 == 5 {
+		t.settle(t.taken, r, t.refused(endOfText, r))
+		return errSettled
+	}
+	return t.lost("text", err)
 }
 
 const blockSize = 64 << 10
@@ -78,22 +96,23 @@ func (t *transaction) copyBody(enc *encoder, body io.Reader) error {
 		t.out = enc.append(t.out, buf[:n])
 		if len(t.out) >= blockSize {
 			if werr := t.flush(t.t.Block); werr != nil {
-				return t.lost("text", werr)
+				return t.cut(werr)
 			}
 		}
 		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {
-			return t.unreadable(err)
+			return t.abort(err)
 		}
 	}
 }
 
-func (t *transaction) unreadable(err error) error {
+// abort closes the connection in the middle of a letter that cannot be read.
+func (t *transaction) abort(err error) error {
 	t.broken = true
 	t.close()
-	return status.Temp("read letter for "+t.peer, "4.3.0", "", err)
+	return unreadable(err)
 }
 
 // ending reads the reply to the end of the letter; in LMTP one for each
@@ -114,10 +133,11 @@ func (t *transaction) ending() error {
 			}
 			return nil
 		}
+		t.begun = false // RFC 5321 section 4.1.1.4: whatever the reply
 		if r.ok() {
 			t.settle(which, r, nil)
 		} else {
-			t.settle(which, r, t.refused("end of text", r))
+			t.settle(which, r, t.refused(endOfText, r))
 		}
 	}
 	return nil
@@ -130,7 +150,7 @@ func (t *transaction) endReply() (reply, error) {
 	t.nc.SetReadDeadline(time.Now().Add(t.t.End))
 	r, err := readReply(t.br)
 	if err != nil {
-		return r, t.lost("end of text, the letter may be sent twice", err)
+		return r, t.lost(endOfText+", the letter may be sent twice", err)
 	}
 	if r.code == 421 {
 		t.broken = true
@@ -145,6 +165,7 @@ const chunkSize = 1 << 20
 // by its length. Each chunk but the last is answered before the next goes, so
 // that a refusal costs one chunk.
 func (t *transaction) chunks(body io.Reader) error {
+	t.texted = true
 	enc := encoder{}
 	buf := make([]byte, blockSize)
 	var chunk []byte
@@ -155,7 +176,7 @@ func (t *transaction) chunks(body io.Reader) error {
 		case errors.Is(err, io.EOF):
 			return t.lastChunk(enc.end(chunk))
 		case err != nil:
-			return t.unreadable(err)
+			return t.abort(err)
 		case len(chunk) >= chunkSize:
 			if done, err := t.chunk(chunk); done || err != nil {
 				return err
@@ -195,13 +216,13 @@ func (t *transaction) write(p []byte) error {
 		n := min(len(p), blockSize)
 		t.out = append(t.out, p[:n]...)
 		if err := t.flush(t.t.Block); err != nil {
-			return t.lost("text", err)
+			return t.cut(err)
 		}
 		p = p[n:]
 	}
 	if len(t.out) > 0 {
 		if err := t.flush(t.t.Block); err != nil {
-			return t.lost("text", err)
+			return t.cut(err)
 		}
 	}
 	return nil

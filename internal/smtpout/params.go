@@ -1,0 +1,130 @@
+package smtpout
+
+import (
+	"fmt"
+	"strconv"
+	"strings"
+
+	"postbag/internal/address"
+	"postbag/internal/status"
+)
+
+// prepare decides what the extensions of the host make impossible; another host
+// may do better.
+func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error) {
+	t := &transaction{conn: c, mail: m, letter: l, results: results}
+	if err := l.learn(); err != nil {
+		return nil, err
+	}
+	if !t.offers("SMTPUTF8") {
+		if err := t.downgrade(); err != nil {
+			return nil, err
+		}
+	}
+	limit, err := strconv.ParseInt(t.ext["SIZE"], 10, 64)
+	if err == nil && limit > 0 && l.wire > limit { // RFC 1870 section 4: 0 is no limit
+		return nil, status.Perm("send to "+t.peer, "5.3.4",
+			fmt.Sprintf("message of %d octets is too large for host %s, which takes %d", l.wire, t.peer, limit), nil)
+	}
+	return t, nil
+}
+
+// downgrade brings the envelope into ASCII for a host without SMTPUTF8: domains
+// have a form in it, local parts have not (RFC 6531 section 3.2).
+func (t *transaction) downgrade() error {
+	needs := status.Perm("send to "+t.peer, "5.6.7", "host "+t.peer+" does not offer SMTPUTF8", nil)
+	if t.mail.UTF8 {
+		return needs
+	}
+	var err error
+	if t.mail.From, err = inASCII(t.mail.From); err != nil {
+		return needs
+	}
+	rcpts := append([]Rcpt(nil), t.mail.Rcpts...)
+	for i := range rcpts {
+		if rcpts[i].Address, err = inASCII(rcpts[i].Address); err != nil {
+			return needs
+		}
+	}
+	t.mail.Rcpts = rcpts
+	return nil
+}
+
+func inASCII(a address.Address) (address.Address, error) {
+	if a.IsNull() || a.IsASCII() {
+		return a, nil
+	}
+	return a.ASCII()
+}
+
+// needsUTF8 says that the envelope or the letter cannot do without.
+func (t *transaction) needsUTF8() bool {
+	if t.mail.UTF8 || !t.mail.From.IsASCII() {
+		return true
+	}
+	for _, r := range t.mail.Rcpts {
+		if !r.Address.IsASCII() {
+			return true
+		}
+	}
+	return false
+}
+
+// mailLine is MAIL with what the host offers and the letter needs.
+func (t *transaction) mailLine() string {
+	line := "MAIL FROM:<" + t.mail.From.String() + ">"
+	if t.offers("SIZE") {
+		line += " SIZE=" + strconv.FormatInt(t.letter.wire, 10)
+	}
+	if t.offers("8BITMIME") && t.letter.eightBit {
+		line += " BODY=8BITMIME"
+	}
+	if t.offers("SMTPUTF8") && t.needsUTF8() {
+		line += " SMTPUTF8"
+	}
+	if t.offers("DSN") {
+		if t.mail.Ret != "" {
+			line += " RET=" + t.mail.Ret
+		}
+		if t.mail.EnvID != "" {
+			line += " ENVID=" + address.XText(t.mail.EnvID)
+		}
+	}
+	return line
+}
+
+func (t *transaction) rcptLine(r Rcpt) string {
+	line := "RCPT TO:<" + r.Address.String() + ">"
+	if !t.offers("DSN") {
+		return line
+	}
+	if r.Notify != "" {
+		line += " NOTIFY=" + r.Notify
+	}
+	if r.Orig != "" {
+		line += " ORCPT=" + originalLine(r.Orig)
+	}
+	return line
+}
+
+// originalLine encodes ORCPT: the type stands as it is (RFC 3461 section 4.2).
+// An address that is not ASCII has the type utf-8 and its characters as \x{HEX},
+// which every host takes (RFC 6533 section 3).
+func originalLine(s string) string {
+	kind, text, ok := strings.Cut(s, ";")
+	if !ok {
+		kind, text = "rfc822", s
+	}
+	if !strings.ContainsFunc(text, func(c rune) bool { return c > 0x7e }) {
+		return kind + ";" + address.XText(text)
+	}
+	var b strings.Builder
+	for _, c := range text {
+		if c > 0x7e || c <= ' ' || c == '+' || c == '=' || c == '\\' {
+			fmt.Fprintf(&b, `\x{%02X}`, c)
+		} else {
+			b.WriteRune(c)
+		}
+	}
+	return "utf-8;" + b.String()
+}

@@ -2,8 +2,8 @@ package smtpout
 
 import (
 	"bytes"
-	"errors"
 	"io"
+	"slices"
 
 	"postbag/internal/status"
 )
@@ -13,6 +13,8 @@ type letter struct {
 	open func() (io.ReadCloser, error)
 
 	known    bool
+	enc      encoder // that counts
+	buf      []byte
 	text     []byte // all of it in disk form, where it is small
 	wire     int64  // octets as they go over the wire, without stuffing
 	eightBit bool   // has octets above 127
@@ -31,29 +33,36 @@ func (l *letter) learn() error {
 		return unreadable(err)
 	}
 	defer body.Close()
-	buf := make([]byte, smallLetter)
-	var enc encoder
-	var wire []byte
-	small := true
-	for {
-		n, err := io.ReadFull(body, buf)
-		wire = enc.append(wire[:0], buf[:n])
-		l.wire += int64(len(wire))
-		l.eightBit = l.eightBit || bytes.ContainsFunc(buf[:n], func(r rune) bool { return r > 127 })
-		switch {
-		case err == nil:
-			small = false
-			continue
-		case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
-			return unreadable(err)
-		}
-		l.wire += int64(len(enc.end(nil)))
-		if small {
-			l.text = buf[:n:n]
-		}
-		l.known = true
-		return nil
+	var begin bytes.Buffer
+	if _, err := begin.ReadFrom(io.LimitReader(body, smallLetter+1)); err != nil {
+		return unreadable(err)
 	}
+	l.look(begin.Bytes())
+	if begin.Len() <= smallLetter {
+		l.text = begin.Bytes()
+	} else if _, err := io.Copy((*lookWriter)(l), body); err != nil {
+		return unreadable(err)
+	}
+	l.wire += int64(len(l.enc.end(nil)))
+	l.known = true
+	return nil
+}
+
+// look counts the next octets of the letter.
+func (l *letter) look(p []byte) {
+	for block := range slices.Chunk(p, 4<<10) {
+		l.buf = l.enc.append(l.buf[:0], block)
+		l.wire += int64(len(l.buf))
+		l.eightBit = l.eightBit || bytes.ContainsFunc(block, func(r rune) bool { return r > 127 })
+	}
+}
+
+// A lookWriter shows a letter what is written to it.
+type lookWriter letter
+
+func (w *lookWriter) Write(p []byte) (int, error) {
+	(*letter)(w).look(p)
+	return len(p), nil
 }
 
 // reader gives the letter in disk form.

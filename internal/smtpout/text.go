@@ -90,6 +90,10 @@ const blockSize = 64 << 10
 // copyBody sends all of the letter, in blocks. When its source fails, the
 // connection is closed before the host can take it for whole.
 func (t *transaction) copyBody(enc *encoder, body io.Reader) error {
+	if text := t.letter.text; text != nil {
+		t.out = enc.append(t.out, text)
+		return nil
+	}
 	buf := make([]byte, blockSize)
 	for {
 		n, err := body.Read(buf)
@@ -167,6 +171,9 @@ const chunkSize = 1 << 20
 func (t *transaction) chunks(body io.Reader) error {
 	t.texted = true
 	enc := encoder{}
+	if text := t.letter.text; text != nil {
+		return t.lastChunk(enc.end(enc.append(nil, text)))
+	}
 	buf := make([]byte, blockSize)
 	var chunk []byte
 	for {

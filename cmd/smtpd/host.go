@@ -116,10 +116,7 @@ func (i intake) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transac
 // remote is the way to other hosts.
 func (h *host) remote() (*deliver.Remote, error) {
 	v := h.Values
-	resolver, err := resolve.New(v.String("resolver"))
-	if err != nil {
-		return nil, err
-	}
+	resolver := resolve.New(v.String("resolver"))
 	pool, err := roots(v)
 	if err != nil {
 		return nil, status.Exit(status.ExConfig, "tls-ca", err)

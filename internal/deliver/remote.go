@@ -90,8 +90,8 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 			return outcomes(results)
 		}
 		failed.add(err)
-		if ctx.Err() != nil {
-			break
+		if ctx.Err() != nil || errors.Is(err, smtpout.ErrLoop) {
+			break // hosts behind ourselves would bring the letter back
 		}
 	}
 	return same(len(to), failed.outcome(d))
@@ -142,7 +142,7 @@ func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield 
 	}
 	return func(yield func(smtpout.Hop) bool) {
 		for _, h := range hosts {
-			if !yield(smtpout.Hop{Host: h.Host, Port: port, TLS: smtpout.Opportunistic}) {
+			if !yield(smtpout.Hop{Host: h.Host, Port: port, TLS: smtpout.Opportunistic, Foreign: true}) {
 				return
 			}
 		}
@@ -200,6 +200,10 @@ func (r *Remote) complete(ctx context.Context, hop smtpout.Hop) (smtpout.Hop, er
 		return hop, nil
 	}
 	addrs, _, err := r.Resolver.Addrs(ctx, hop.Host)
+	if err != nil && !hop.Foreign {
+		// The host of a route was named by us: a mistake there is ours.
+		return hop, status.Temp("look up "+hop.Host, "4.4.4", "host "+hop.Host+" has no address now", err)
+	}
 	if err != nil {
 		return hop, err
 	}

@@ -135,6 +135,8 @@ func TestSendTriesTheHostsOfADestination(t *testing.T) {
 		"there are many":                              {to: "x@many.example", fails: map[string]error{"mx1": temp, "mx2": temp}, tried: "mx1 mx2 mx1 mx2 mx1", code: "4.4.1"},
 		"an address literal is its own host":          {to: "x@[192.0.2.7]", tried: "[192.0.2.7]"},
 		"a route names the very host":                 {to: "x@loop.example", by: "smtp://smart:2525", tried: "smart"},
+		"a route to a host that does not exist waits": {to: "x@a.example", by: "smtp://nowhere", code: "4.4.4"},
+		"a host that is ourselves is the last":        {to: "x@a.example", fails: map[string]error{"mx1": status.Perm("greet", "5.4.6", "loop", smtpout.ErrLoop)}, tried: "mx1", class: status.Permanent, code: "5.4.6"},
 		"and there is no other":                       {to: "x@a.example", by: "smtp://smart", fails: map[string]error{"smart": temp}, tried: "smart", code: "4.4.1"},
 		"without the password of its user we wait":    {to: "x@a.example", by: "smtps://eve@smart", code: "4.7.0"},
 	} {
@@ -197,7 +199,7 @@ func TestTheEnvelopeAsksForNoMoreThanItNeeds(t *testing.T) {
 		if s.mail.UTF8 != want {
 			t.Errorf("%q: SMTPUTF8 %v", text, s.mail.UTF8)
 		}
-		if rcpt := s.mail.Rcpts[0]; !s.mail.EightBit || s.mail.Ret != "HDRS" || s.mail.EnvID != "id" || rcpt.Orig != "rfc822;y@z" || rcpt.Notify != "NEVER" {
+		if rcpt := s.mail.Rcpts[0]; s.mail.Ret != "HDRS" || s.mail.EnvID != "id" || rcpt.Orig != "rfc822;y@z" || rcpt.Notify != "NEVER" {
 			t.Errorf("%+v", s.mail)
 		}
 	}

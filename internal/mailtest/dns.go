@@ -130,7 +130,7 @@ func (d *DNS) answer(reply *dns.Msg, q dns.Question) {
 		reply.Rcode = dns.RcodeNameError
 	}
 	for _, rr := range known {
-		if rr.Header().Rrtype == q.Qtype {
+		if t := rr.Header().Rrtype; t == q.Qtype || t == dns.TypeCNAME {
 			reply.Answer = append(reply.Answer, rr)
 		}
 	}

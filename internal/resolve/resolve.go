@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/netip"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/miekg/dns"
@@ -45,32 +46,28 @@ type MX struct {
 // A Resolver asks recursive resolvers and keeps their answers. Make one with
 // New; it is safe for concurrent use.
 type Resolver struct {
-	servers []string // host:port
-	trustAD bool
-	hosts   map[string][]netip.Addr // /etc/hosts
-	cache   *cache
+	hosts map[string][]netip.Addr // /etc/hosts
+	conf  *conf
+	cache *cache
 }
 
 // New returns a Resolver that asks server, HOST or HOST:PORT; if server is
-// empty it asks those of /etc/resolv.conf.
-func New(server string) (*Resolver, error) {
-	r := &Resolver{cache: newCache(), hosts: readHosts("/etc/hosts")}
+// empty it asks those of /etc/resolv.conf, which is read again when it changes.
+func New(server string) *Resolver {
+	r := &Resolver{cache: newCache(), hosts: readHosts("/etc/hosts"), conf: &conf{path: "/etc/resolv.conf"}}
 	if server != "" {
-		r.servers = []string{withPort(server)}
-		r.trustAD = loopback(r.servers[0])
-		return r, nil
+		server = withPort(server)
+		r.conf = &conf{servers: []string{server}, trustAD: loopback(server)}
 	}
-	conf, err := dns.ClientConfigFromFile("/etc/resolv.conf")
-	if err != nil {
-		return nil, status.Exit(status.ExConfig, "read /etc/resolv.conf", err)
-	}
-	r.trustAD = optionTrustAD("/etc/resolv.conf")
-	for _, s := range conf.Servers {
-		r.servers = append(r.servers, net.JoinHostPort(s, conf.Port))
-	}
-	r.trustAD = r.trustAD || allLoopback(r.servers)
-	return r, nil
+	return r
 }
+
+// TrustAD says that the path to the servers is safe, so that their AD bit counts
+// wherever they are.
+func (r *Resolver) TrustAD() { r.conf.trust = true }
+
+// source gives the servers to ask and whether their AD bit counts.
+func (r *Resolver) source() (servers []string, trustAD bool) { return r.conf.get() }
 
 // MX returns the hosts that take mail for domain, by ascending preference, and
 // whether the answer is authentic. A domain without MX records is its own only
@@ -91,18 +88,36 @@ func (r *Resolver) MX(ctx context.Context, domain string) (hosts []MX, authentic
 	if err != nil {
 		return nil, false, lookupError(op, err)
 	}
-	for _, rr := range ans.records {
-		if mx, ok := rr.(*dns.MX); ok && len(hosts) < maxMX {
-			hosts = append(hosts, MX{Host: hostName(mx.Mx), Preference: mx.Preference})
-		}
-	}
-	if len(hosts) == 0 {
+	if len(ans.records) == 0 {
 		return []MX{{Host: name}}, ans.authentic, nil
 	}
-	if len(hosts) == 1 && hosts[0].Host == "" {
+	hosts = exchangers(ans.records)
+	if len(hosts) == 0 {
 		return nil, ans.authentic, status.Perm(op, "5.1.10", "the domain takes no mail (null MX)", errNullMX)
 	}
-	return sortMX(hosts), ans.authentic, nil
+	return hosts, ans.authentic, nil
+}
+
+// exchangers are the hosts of MX records, each once with its best preference. The
+// name "." is no host; beside others it means nothing (RFC 7505 section 3).
+func exchangers(records []dns.RR) []MX {
+	best := map[string]uint16{}
+	for _, rr := range records {
+		mx, ok := rr.(*dns.MX)
+		if !ok || hostName(mx.Mx) == "" {
+			continue
+		}
+		name := hostName(mx.Mx)
+		if p, there := best[name]; !there || mx.Preference < p {
+			best[name] = mx.Preference
+		}
+	}
+	var hosts []MX
+	for name, preference := range best {
+		hosts = append(hosts, MX{name, preference})
+	}
+	sortMX(hosts)
+	return hosts[:min(len(hosts), maxMX)]
 }
 
 var errNullMX = errors.New("null MX")
@@ -124,8 +139,12 @@ func (r *Resolver) Addrs(ctx context.Context, host string) (addrs []netip.Addr, 
 	if local := r.local(name); local != nil {
 		return local, false, nil
 	}
+	var v4 answer
+	var err4 error
+	var both sync.WaitGroup
+	both.Go(func() { v4, err4 = r.ask(ctx, name, dns.TypeA) })
 	v6, err6 := r.ask(ctx, name, dns.TypeAAAA)
-	v4, err4 := r.ask(ctx, name, dns.TypeA)
+	both.Wait()
 	addrs = append(collect(v6), collect(v4)...)
 	if len(addrs) > 0 {
 		return addrs, err6 == nil && err4 == nil && v6.authentic && v4.authentic, nil
@@ -201,15 +220,6 @@ func withPort(server string) string {
 func loopback(hostport string) bool {
 	ap, err := netip.ParseAddrPort(hostport)
 	return err == nil && ap.Addr().IsLoopback()
-}
-
-func allLoopback(servers []string) bool {
-	for _, s := range servers {
-		if !loopback(s) {
-			return false
-		}
-	}
-	return len(servers) > 0
 }
 
 // serverError is a DNS answer that is none.

@@ -1,7 +1,10 @@
 package resolve
 
 import (
+	"errors"
 	"net/netip"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -20,11 +23,7 @@ func start(t *testing.T, records ...string) (*mailtest.DNS, *Resolver) {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { server.Close() })
-	r, err := New(server.Addr)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return server, r
+	return server, New(server.Addr)
 }
 
 func TestMX(t *testing.T) {
@@ -33,6 +32,15 @@ func TestMX(t *testing.T) {
 		"two.example. 60 IN MX 10 mx.two.example.",
 		"plain.example. 60 IN A 192.0.2.1",
 		"null.example. 60 IN MX 0 .",
+		"halfnull.example. 60 IN MX 0 .",
+		"halfnull.example. 60 IN MX 10 mx.two.example.",
+		"twice.example. 60 IN MX 20 mx.two.example.",
+		"twice.example. 60 IN MX 10 MX.two.example.",
+		"alias.example. 60 IN CNAME two.example.",
+		"far.example. 60 IN CNAME alias.example.",
+		"circle.example. 60 IN CNAME round.example.",
+		"round.example. 60 IN CNAME circle.example.",
+		"dangling.example. 60 IN CNAME nowhere.example.",
 		"xn--bcher-kva.example. 60 IN MX 5 mx.b.example.",
 	)
 	server.Fail("broken.example", dns.RcodeServerFailure)
@@ -45,6 +53,12 @@ func TestMX(t *testing.T) {
 		{"hosts come by preference, in lower case, without the dot", "two.example", []MX{{"mx.two.example", 10}, {"backup.two.example", 20}}, 0, ""},
 		{"a domain without MX is its own host", "plain.example", []MX{{"plain.example", 0}}, 0, ""},
 		{"a domain in UTF-8 is asked for by its A-label", "bücher.example", []MX{{"mx.b.example", 5}}, 0, ""},
+		{"a null MX beside others means nothing", "halfnull.example", []MX{{"mx.two.example", 10}}, 0, ""},
+		{"a host that is there twice is one", "twice.example", []MX{{"mx.two.example", 10}}, 0, ""},
+		{"an alias is followed", "alias.example", []MX{{"mx.two.example", 10}, {"backup.two.example", 20}}, 0, ""},
+		{"an alias of an alias too", "far.example", []MX{{"mx.two.example", 10}, {"backup.two.example", 20}}, 0, ""},
+		{"aliases in a circle are trouble of the DNS", "circle.example", nil, status.Temporary, "4.4.3"},
+		{"an alias of nothing does not exist", "dangling.example", nil, status.Permanent, "5.1.2"},
 		{"a null MX takes no mail, for good", "null.example", nil, status.Permanent, "5.1.10"},
 		{"a domain that does not exist is an error for good", "nowhere.example", nil, status.Permanent, "5.1.2"},
 		{"a server that fails is a reason to wait", "broken.example", nil, status.Temporary, "4.4.3"},
@@ -147,8 +161,101 @@ func TestTheADBitCountsFromALoopbackResolver(t *testing.T) {
 	if _, authentic, err := r.MX(t.Context(), "signed.example"); !authentic || err != nil {
 		t.Errorf("authentic = %v, %v; want true", authentic, err)
 	}
-	r.trustAD, r.cache = false, newCache()
+	r.conf.trustAD, r.cache = false, newCache()
 	if _, authentic, err := r.MX(t.Context(), "signed.example"); authentic || err != nil {
 		t.Errorf("authentic = %v, %v from a resolver that is not trusted; want false", authentic, err)
 	}
+}
+
+func TestTheServersOfTheSystem(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "resolv.conf")
+	for _, tt := range []struct {
+		name, text, servers string
+		trustAD             bool
+	}{
+		{"a file that is not there means the loopback", "", "127.0.0.1:53", true},
+		{"so does one without servers", "search example\n", "127.0.0.1:53", true},
+		{"all are asked", "nameserver 192.0.2.1\nnameserver 2001:db8::1\n", "192.0.2.1:53 [2001:db8::1]:53", false},
+		{"the path to them may be safe", "nameserver 192.0.2.1\noptions edns0 trust-ad\n", "192.0.2.1:53", true},
+		{"one that is elsewhere spoils it", "nameserver 127.0.0.53\nnameserver 192.0.2.1\n", "127.0.0.53:53 192.0.2.1:53", false},
+	} {
+		c := &conf{path: path}
+		if tt.text != "" {
+			if err := os.WriteFile(path, []byte(tt.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		servers, trust := c.get()
+		if got := strings.Join(servers, " "); got != tt.servers || trust != tt.trustAD {
+			t.Errorf("%s: %s %v", tt.name, got, trust)
+		}
+	}
+}
+
+func TestAnswersToOtherQuestionsDoNotCount(t *testing.T) {
+	key := question{"a.example", dns.TypeMX}
+	msg := new(dns.Msg).SetQuestion("a.example.", dns.TypeMX)
+	msg.Response = true
+	for _, text := range []string{"b.example. 60 IN MX 10 evil.example.", "c.example. 60 IN CNAME a.example."} {
+		rr, err := dns.NewRR(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		msg.Answer = append(msg.Answer, rr)
+	}
+	if ans, err := parse(key, msg); err != nil || len(ans.records) != 0 || ans.alias != "" {
+		t.Errorf("parse = %+v, %v", ans, err)
+	}
+	if !answers(msg, msg.Question[0]) || answers(msg, dns.Question{Name: "b.example.", Qtype: dns.TypeMX}) {
+		t.Error("a message answers the question that it holds, and no other")
+	}
+}
+
+// FuzzAnswer gives messages of a hostile server to what reads them.
+func FuzzAnswer(f *testing.F) {
+	for _, records := range [][]string{
+		{"a.example. 60 IN MX 10 mx.example.", "a.example. 60 IN MX 0 ."},
+		{"a.example. 60 IN CNAME b.example.", "b.example. 60 IN CNAME a.example."},
+		{"a.example. 4294967295 IN A 192.0.2.1", "a.example. 0 IN AAAA ::1"},
+	} {
+		msg := new(dns.Msg).SetQuestion("a.example.", dns.TypeMX)
+		msg.Response = true
+		for _, text := range records {
+			rr, err := dns.NewRR(text)
+			if err != nil {
+				f.Fatal(err)
+			}
+			msg.Answer = append(msg.Answer, rr)
+		}
+		wire, err := msg.Pack()
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(wire)
+	}
+	f.Fuzz(func(t *testing.T, wire []byte) {
+		msg := new(dns.Msg)
+		if msg.Unpack(wire) != nil {
+			return
+		}
+		for _, qtype := range []uint16{dns.TypeMX, dns.TypeA, dns.TypeAAAA} {
+			ans, err := parse(question{"a.example", qtype}, msg)
+			if err != nil && !errors.Is(err, errNoName) {
+				t.Fatal(err)
+			}
+			for _, rr := range ans.records {
+				if rr.Header().Rrtype != qtype {
+					t.Fatalf("%v answers a question for %d", rr, qtype)
+				}
+			}
+			hosts := exchangers(ans.records)
+			if len(hosts) > maxMX || !slices.IsSortedFunc(hosts, func(a, b MX) int { return int(a.Preference) - int(b.Preference) }) {
+				t.Fatalf("hosts %v", hosts)
+			}
+			collect(ans)
+			if ttl := lifetime(msg); ttl > maxTTL || ttl < 0 {
+				t.Fatalf("lifetime %s", ttl)
+			}
+		}
+	})
 }

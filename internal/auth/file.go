@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"time"
+	"unicode"
 
 	"postbag/internal/address"
 )
@@ -180,6 +181,9 @@ func parseUser(line string) (*user, error) {
 	name, rest, ok := strings.Cut(line, ":")
 	if name == "" {
 		return nil, errors.New("name is missing")
+	}
+	if strings.ContainsFunc(name, unicode.IsControl) {
+		return nil, errors.New("name has a control character")
 	}
 	if !ok {
 		return nil, fmt.Errorf("%s: password is missing", name)

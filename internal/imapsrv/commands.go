@@ -183,7 +183,8 @@ func (s *session) nstring() (string, error) {
 // doEnable turns extensions on (RFC 5161).
 func (s *session) doEnable() (string, error) {
 	var on []string
-	for !s.in.AtEnd() {
+	asked := 0
+	for ; !s.in.AtEnd(); asked++ {
 		if err := s.sp(); err != nil {
 			return "", err
 		}
@@ -195,6 +196,9 @@ func (s *session) doEnable() (string, error) {
 			s.rev2, s.utf8 = true, true
 			on = append(on, " IMAP4rev2")
 		}
+	}
+	if asked == 0 {
+		return "", bad("ENABLE what?")
 	}
 	if err := s.crlf(); err != nil {
 		return "", err

@@ -189,30 +189,47 @@ type fetching struct {
 	*session
 	pos    int
 	letter *mailbox.Letter // as this session's version has it
+	now    *mailbox.Letter // as the newest version has it
 	source *source         // the text; opened when it is needed
 	b      []byte
 	first  bool
+	begun  bool // a part of the response has been written
 }
 
 // fetchOne writes the response for one letter.
 func (s *session) fetchOne(pos int, items []item) error {
 	f := &fetching{session: s, pos: pos, letter: s.sel.view.At(pos), first: true}
+	f.now = s.current(f.letter)
 	f.source = &source{folder: s.sel.folder, letter: f.letter, ctx: s.ctx}
 	defer f.source.close()
+	// Flags that changed since this version, as \Seen just did, are told too.
+	tells := asksFlags(items) || asksText(items) && f.now.ModSeq != f.letter.ModSeq && s.sel.told[f.now.UID] != f.now.ModSeq
+	if tells {
+		s.tellNew(f.now)
+		s.sel.told[f.now.UID] = f.now.ModSeq
+	}
 	f.b = fmt.Appendf(f.b, "* %d FETCH (", pos+1)
 	for _, it := range items {
 		if err := f.add(it); err != nil {
-			return err
+			return f.broken(err)
 		}
 	}
-	// Flags that changed since this version, as \Seen just did, are told too.
-	if now := s.current(f.letter); now.ModSeq != f.letter.ModSeq && !asksFlags(items) && s.sel.told[now.UID] != now.ModSeq && asksText(items) {
+	if tells && !asksFlags(items) {
 		f.name("FLAGS")
-		f.b = s.appendFlags(f.b, now)
-		s.sel.told[now.UID] = now.ModSeq
+		f.b = s.appendFlags(f.b, f.now)
 	}
 	f.b = append(f.b, ")\r\n"...)
 	return f.flush()
+}
+
+// broken is the error of a response that cannot be completed: when the client
+// has a part of it already, only the end of the connection is left.
+func (f *fetching) broken(err error) error {
+	if f.begun && !isIO(err) {
+		f.report(Event{Kind: Failed, Login: f.login, Err: err})
+		return &connError{err}
+	}
+	return err
 }
 
 func asksFlags(items []item) bool {
@@ -244,7 +261,7 @@ func (f *fetching) name(text string) {
 
 func (f *fetching) flush() error {
 	_, err := f.c.Write(f.b)
-	f.b = f.b[:0]
+	f.b, f.begun = f.b[:0], true
 	if err != nil {
 		return &connError{err}
 	}
@@ -259,10 +276,8 @@ func (f *fetching) add(it item) error {
 		f.name("UID")
 		f.b = strconv.AppendUint(f.b, uint64(f.letter.UID), 10)
 	case "FLAGS":
-		now := f.current(f.letter)
-		f.sel.told[now.UID] = now.ModSeq
 		f.name("FLAGS")
-		f.b = f.appendFlags(f.b, now)
+		f.b = f.appendFlags(f.b, f.now)
 	case "INTERNALDATE":
 		t, err := f.sel.folder.Internal(f.ctx, f.letter)
 		if err != nil {

@@ -72,6 +72,7 @@ func (s *session) doNamespace() (string, error) {
 // A listing is what LIST was asked (RFC 5258).
 type listing struct {
 	lsub       bool
+	sep        byte
 	patterns   []string
 	subscribed bool // selection: only what is subscribed to
 	special    bool // selection: only what has a special use
@@ -80,8 +81,15 @@ type listing struct {
 	status     []string // RETURN (STATUS (...)), RFC 5819
 }
 
+func (l *listing) verb() string {
+	if l.lsub {
+		return "LSUB"
+	}
+	return "LIST"
+}
+
 func (s *session) doLsub() (string, error) {
-	l := &listing{lsub: true, subscribed: true}
+	l := &listing{lsub: true, subscribed: true, sep: s.tree.Separator()}
 	ref, err := s.spName()
 	if err != nil {
 		return "", err
@@ -97,7 +105,7 @@ func (s *session) doLsub() (string, error) {
 
 // doList is LIST, with the options of RFC 5258.
 func (s *session) doList() (string, error) {
-	l := &listing{}
+	l := &listing{sep: s.tree.Separator()}
 	if err := s.sp(); err != nil {
 		return "", err
 	}
@@ -212,8 +220,8 @@ func (s *session) returns(l *listing) error {
 
 // list writes what was asked for.
 func (s *session) list(l *listing) error {
-	if !l.lsub && len(l.patterns) == 1 && l.patterns[0] == "" {
-		s.line(`* LIST (\Noselect) ` + s.quotedSeparator() + ` ""`) // RFC 9051 section 6.3.9: the separator is asked
+	if len(l.patterns) == 1 && l.patterns[0] == "" {
+		s.line("* " + l.verb() + ` (\Noselect) ` + s.quotedSeparator() + ` ""`) // RFC 9051 section 6.3.9: the separator is asked
 		return nil
 	}
 	folders, err := s.tree.List(s.ctx)
@@ -236,10 +244,7 @@ func (s *session) list(l *listing) error {
 
 // listed decides whether a folder is in the list.
 func (s *session) listed(l *listing, f account.Folder, all []account.Folder) bool {
-	fits := func(name string) bool {
-		return slices.ContainsFunc(l.patterns, func(p string) bool { return match(name, p, s.tree.Separator()) })
-	}
-	if !fits(f.Name) {
+	if !l.fits(f.Name) {
 		return false
 	}
 	switch {
@@ -247,22 +252,28 @@ func (s *session) listed(l *listing, f account.Folder, all []account.Folder) boo
 		// A level stands for those below it that the pattern keeps out (RFC 3501
 		// section 6.3.9).
 		return slices.ContainsFunc(all, func(o account.Folder) bool {
-			return o.Subscribed && !fits(o.Name) && strings.HasPrefix(o.Name, f.Name+string(rune(s.tree.Separator())))
+			return o.Subscribed && !l.fits(o.Name) && strings.HasPrefix(o.Name, f.Name+string(rune(l.sep)))
 		})
 	case l.special && len(f.SpecialUse) == 0:
 		return false
 	case l.subscribed && !f.Subscribed:
-		return l.recursive && subscribedBelow(f, all, s.tree.Separator())
+		return l.recursive && l.subscribedBelow(f, all)
 	case !l.subscribed && !f.Exists && !f.HasChildren:
 		return false
 	}
 	return true
 }
 
-// subscribedBelow tells whether a folder below f is subscribed to.
-func subscribedBelow(f account.Folder, all []account.Folder, sep byte) bool {
+// fits tells whether a name is of one of the patterns.
+func (l *listing) fits(name string) bool {
+	return slices.ContainsFunc(l.patterns, func(p string) bool { return match(name, p, l.sep) })
+}
+
+// subscribedBelow tells whether a folder below f is subscribed to that is not
+// listed itself (RFC 5258 section 3.5).
+func (l *listing) subscribedBelow(f account.Folder, all []account.Folder) bool {
 	return slices.ContainsFunc(all, func(o account.Folder) bool {
-		return o.Subscribed && strings.HasPrefix(o.Name, f.Name+string(rune(sep)))
+		return o.Subscribed && !l.fits(o.Name) && strings.HasPrefix(o.Name, f.Name+string(rune(l.sep)))
 	})
 }
 
@@ -288,13 +299,11 @@ func (s *session) listLine(l *listing, f account.Folder, all []account.Folder) {
 		}
 		attrs = append(attrs, f.SpecialUse...)
 	}
-	verb, more := "LIST", ""
-	if l.lsub {
-		verb = "LSUB"
-	} else if l.recursive && subscribedBelow(f, all, s.tree.Separator()) {
+	more := ""
+	if l.recursive && l.subscribedBelow(f, all) {
 		more = ` ("CHILDINFO" ("SUBSCRIBED"))`
 	}
-	s.line(fmt.Sprintf("* %s (%s) %s %s%s", verb, strings.Join(attrs, " "), s.quotedSeparator(), s.encodeName(f.Name), more))
+	s.line(fmt.Sprintf("* %s (%s) %s %s%s", l.verb(), strings.Join(attrs, " "), s.quotedSeparator(), s.encodeName(f.Name), more))
 }
 
 // match compares a name with a pattern: * is anything, % anything within a level.

@@ -86,10 +86,13 @@ const (
 
 const (
 	defaultIdle    = 30 * time.Minute
-	loginTimeout   = time.Minute // before the login
+	loginTimeout   = time.Minute     // of one read before the login
+	loginLimit     = 3 * time.Minute // from the greeting to the login
 	defaultMaxSize = 50 << 20
-	// maxErrors bounds wrong commands in a row.
-	maxErrors = 20
+	// maxErrors bounds wrong commands in a row; maxEarlyErrors those before the
+	// login.
+	maxErrors      = 20
+	maxEarlyErrors = 5
 	// maxLoginFailures is how many failed logins a connection has.
 	maxLoginFailures = 5
 )
@@ -99,7 +102,6 @@ const (
 func (s *Server) Serve(ctx context.Context, c Conn) error {
 	sess := newSession(ctx, s, c)
 	defer sess.end()
-	c.SetIdleTimeout(loginTimeout)
 	if s.Preauth != nil {
 		if !sess.enter(*s.Preauth, "preauth") {
 			sess.line("* BYE mailbox is not available")

@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -146,277 +147,110 @@ func (f *fixture) deliver(name, text string) {
 	}
 }
 
-// talk plays a dialogue: C lines are sent with CRLF, S lines are patterns of
-// whole lines that the server says, in order; "S..." skips to the next that fits.
+// talk plays a dialogue. Its lines are
+//
+//	C text       sent, with CRLF; \r \n \0 and \xFF stand for octets
+//	S pattern    the next line that the server says fits
+//	S...         skip to the next line that fits
+//	D name       a letter is delivered; with a file after the name it is that of testdata
+//	login        log in as ann
 func (f *fixture) talk(c net.Conn, dialogue string) {
 	f.t.Helper()
+	dialogue = strings.ReplaceAll("\n"+dialogue, "\nlogin\n", login)
 	r := bufio.NewReader(c)
 	skip := false
 	for _, line := range strings.Split(dialogue, "\n") {
-		line = strings.TrimSpace(line)
-		if line == "" {
-			continue
-		}
-		verb, text, _ := strings.Cut(line, " ")
+		verb, text, _ := strings.Cut(strings.TrimSpace(line), " ")
 		switch verb {
+		case "", "#":
 		case "C":
-			text = strings.NewReplacer(`\r`, "\r", `\n`, "\n", `\0`, "\x00").Replace(text)
-			fmt.Fprintf(c, "%s\r\n", text)
+			fmt.Fprintf(c, "%s\r\n", unescape(text))
 		case "S...":
 			skip = true
 		case "D":
-			f.deliver(text, "Subject: new\n\nnew text\n")
+			f.deliverFile(text)
 		case "S":
-			c.SetReadDeadline(time.Now().Add(10 * time.Second))
-			for {
-				got, err := r.ReadString('\n')
-				got = strings.TrimSuffix(got, "\r\n")
-				if err == nil && regexp.MustCompile("^"+text+"$").MatchString(got) {
-					break
-				}
-				if err != nil || !skip {
-					f.t.Fatalf("server said %q (%v), want %q", got, err, text)
-				}
-			}
+			f.expect(c, r, text, skip)
 			skip = false
+		default:
+			f.t.Fatalf("no such line: %q", line)
 		}
 	}
 }
 
+var escape = regexp.MustCompile(`\\(r|n|0|x[0-9A-F]{2})`)
+
+func unescape(s string) string {
+	return escape.ReplaceAllStringFunc(s, func(e string) string {
+		switch e[1] {
+		case 'r':
+			return "\r"
+		case 'n':
+			return "\n"
+		case '0':
+			return "\x00"
+		}
+		n, _ := strconv.ParseUint(e[2:], 16, 8)
+		return string([]byte{byte(n)})
+	})
+}
+
+// deliverFile delivers a letter of testdata, or a short one.
+func (f *fixture) deliverFile(text string) {
+	f.t.Helper()
+	name, file, ok := strings.Cut(text, " ")
+	if !ok {
+		f.deliver(name, "Subject: new\n\nnew text\n")
+		return
+	}
+	b, err := os.ReadFile(filepath.Join("testdata", file))
+	if err != nil {
+		f.t.Fatal(err)
+	}
+	f.deliver(name, string(b))
+}
+
+// expect reads a line that fits, with skip after any others.
+func (f *fixture) expect(c net.Conn, r *bufio.Reader, pattern string, skip bool) {
+	f.t.Helper()
+	re := regexp.MustCompile("^(?:" + pattern + ")$")
+	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	for {
+		got, err := r.ReadString('\n')
+		got = strings.TrimSuffix(got, "\r\n")
+		if err == nil && re.MatchString(got) {
+			return
+		}
+		if err != nil || !skip {
+			f.t.Fatalf("server said %q (%v), want %q", got, err, pattern)
+		}
+	}
+}
+
+// login stands for these lines in a dialogue.
 const login = `
 	S \* OK \[CAPABILITY .*\] .*
 	C a LOGIN ann "open sesame"
 	S a OK \[CAPABILITY .*\] logged in
 `
 
+// TestDialogues plays the dialogues of testdata: each begins with "== what it
+// shows", and is played on a fresh account. For the lines see talk.
 func TestDialogues(t *testing.T) {
-	for name, text := range map[string]string{
-		"wrong passwords": `
-			S \* OK .*
-			C a LOGIN ann wrong
-			S a NO \[AUTHENTICATIONFAILED\] .*
-			C b AUTHENTICATE PLAIN AGFubgBvcGVuIHNlc2FtZQ==
-			S b OK .*`,
-		"nothing before the login": `
-			S \* OK .*
-			C a SELECT INBOX
-			S a BAD .*
-			C b NOOP
-			S b OK .*`,
-		"the literal of a refused command is no command": `
-			S \* OK .*
-			C a SELECT {12+}\r\nb LOGOUT\r\n\r\n
-			S a BAD .*
-			C c NOOP
-			S c OK .*`,
-		"SELECT": login + `
-			D 1.M1.h
-			D 2.M2.h
-			C a SELECT INBOX
-			S \* FLAGS \(.*\)
-			S \* OK \[PERMANENTFLAGS \(.*\\\*\)\] .*
-			S \* 2 EXISTS
-			S \* 2 RECENT
-			S \* OK \[UNSEEN 1\] .*
-			S \* OK \[UIDVALIDITY \d+\] .*
-			S \* OK \[UIDNEXT 3\] .*
-			S a OK \[READ-WRITE\] .*
-			C b UID FETCH 1:* (FLAGS)
-			S \* 1 FETCH \(UID 1 FLAGS \(\\Recent\)\)
-			S \* 2 FETCH \(UID 2 FLAGS \(\\Recent\)\)
-			S b OK .*
-			C c FETCH 3 FLAGS
-			S c BAD no such sequence number`,
-		"text and its parts": login + `
-			D 1.M1.h
-			C a SELECT INBOX
-			S...
-			S a OK .*
-			C b FETCH 1 (BODY.PEEK[HEADER.FIELDS (SUBJECT)] BODY.PEEK[TEXT]<4.100> RFC822.SIZE)
-			S \* 1 FETCH \(BODY\[HEADER.FIELDS \("SUBJECT"\)\] \{16\}
-			S Subject: new
-			S
-			S  BODY\[TEXT\]<4> \{6\}
-			S text
-			S  RFC822.SIZE 26\)
-			S b OK .*
-			C c FETCH 1 BODY[1]
-			S \* 1 FETCH \(BODY\[1\] \{10\}
-			S new text
-			S  FLAGS \(\\Seen \\Recent\)\)
-			S c OK .*
-			C d FETCH 1 (ENVELOPE BODY)
-			S \* 1 FETCH \(ENVELOPE \(NIL "new" NIL NIL NIL NIL NIL NIL NIL NIL\) BODY \("TEXT" "PLAIN" \("CHARSET" "us-ascii"\) NIL NIL "7bit" 10 1\)\)
-			S d OK .*
-			C e FETCH 1 BODY[2]
-			S \* 1 FETCH \(BODY\[2\] NIL\)
-			S e OK .*`,
-		"flags": login + `
-			D 1.M1.h
-			C a SELECT INBOX
-			S...
-			S a OK .*
-			C b STORE 1 +FLAGS (\Flagged Work)
-			S \* 1 FETCH \(FLAGS \(\\Flagged Work \\Recent\)\)
-			S \* FLAGS \(.* Work\)
-			S b OK .*
-			C c UID STORE 1 -FLAGS.SILENT \Flagged
-			S c OK .*
-			C d STORE 1 FLAGS \Nonsense
-			S d BAD .*
-			C e FETCH 1 FLAGS
-			S \* 1 FETCH \(FLAGS \(Work \\Recent\)\)
-			S e OK .*`,
-		"APPEND, COPY, MOVE and EXPUNGE tell UIDs": login + `
-			C a CREATE Work
-			S a OK .*
-			C b APPEND Work (\Seen) "01-Jan-2026 10:00:00 +0000" {12+}\r\nSubject: a\r\n
-			S b OK \[APPENDUID \d+ 1\] done
-			C c APPEND None {1+}\r\nx
-			S c NO \[TRYCREATE\] .*
-			C d APPEND Work {3+}\r\na\0b
-			S d NO \[UNKNOWN-CTE\] .*
-			C e SELECT Work
-			S...
-			S e OK .*
-			C f COPY 1 INBOX
-			S f OK \[COPYUID \d+ 1 1\] done
-			C g MOVE 1 INBOX
-			S \* OK \[COPYUID \d+ 1 2\]
-			S \* 1 EXPUNGE
-			S g OK .*
-			C h SELECT INBOX
-			S...
-			S h OK .*
-			C i FETCH 2 INTERNALDATE
-			S \* 2 FETCH \(INTERNALDATE " 1-Jan-2026 10:00:00 \+0000"\)
-			S i OK .*
-			C j STORE 1 +FLAGS.SILENT \Deleted
-			S j OK .*
-			C k UID EXPUNGE 2
-			S k OK .*
-			C l EXPUNGE
-			S \* 1 EXPUNGE
-			S l OK .*`,
-		"SEARCH": login + `
-			D 1.M1.h
-			D 2.M2.h
-			C a SELECT INBOX
-			S...
-			S a OK .*
-			C b STORE 2 +FLAGS.SILENT (\Seen)
-			S b OK .*
-			C c SEARCH UNSEEN
-			S \* SEARCH 1
-			S c OK .*
-			C d UID SEARCH RETURN (MIN MAX COUNT) OR SEEN SUBJECT "NEW"
-			S \* ESEARCH \(TAG "d"\) UID MIN 1 MAX 2 COUNT 2
-			S d OK .*
-			C e SEARCH RETURN (SAVE) BODY "text" NOT SEEN
-			S e OK .*
-			C f FETCH $ UID
-			S \* 1 FETCH \(UID 1\)
-			S f OK .*
-			C g SEARCH CHARSET KOI8-R ALL
-			S g NO \[BADCHARSET .*
-			C h SEARCH SENTSINCE 1-Jan-2020
-			S \* SEARCH
-			S h OK .*
-			C i SEARCH NOT (NOT (1:* LARGER 10)) SMALLER 100
-			S \* SEARCH 1 2
-			S i OK .*`,
-		"LIST": login + `
-			C a CREATE Work/Old
-			S a OK .*
-			C b CREATE Sent
-			S b OK .*
-			C c SUBSCRIBE Work/Old
-			S c OK .*
-			C d LIST "" "%"
-			S \* LIST \(\\HasNoChildren\) "/" "INBOX"
-			S \* LIST \(\\HasNoChildren \\Sent\) "/" "Sent"
-			S \* LIST \(.*\\HasChildren\) "/" "Work"
-			S d OK .*
-			C e LIST (SUBSCRIBED) "" (*) RETURN (STATUS (MESSAGES))
-			S \* LIST \(\\HasNoChildren \\Subscribed\) "/" "Work/Old"
-			S \* STATUS "Work/Old" \(MESSAGES 0\)
-			S e OK .*
-			C f LSUB "" *
-			S \* LSUB \(\) "/" "Work/Old"
-			S f OK .*
-			C f2 LSUB "" %
-			S \* LSUB \(\\Noselect\) "/" "Work"
-			S f2 OK .*
-			C g LIST "" ""
-			S \* LIST \(\\Noselect\) "/" ""
-			S g OK .*
-			C h RENAME Work/Old Gr&APwA3w-e
-			S h OK .*
-			C i STATUS Gr&APwA3w-e (UIDNEXT UNSEEN SIZE)
-			S \* STATUS "Gr&APwA3w-e" \(UIDNEXT 1 UNSEEN 0 SIZE 0\)
-			S i OK .*
-			C j DELETE INBOX
-			S j NO \[CANNOT\] .*
-			C k SELECT Nothing
-			S k NO \[NONEXISTENT\] .*`,
-		"IMAP4rev2": login + `
-			D 1.M1.h
-			C a ENABLE IMAP4rev2
-			S \* ENABLED IMAP4rev2
-			S a OK .*
-			C b SELECT INBOX
-			S \* FLAGS .*
-			S \* OK \[PERMANENTFLAGS .*
-			S \* 1 EXISTS
-			S \* LIST \(\) "/" "INBOX"
-			S...
-			S b OK .*
-			C c SEARCH ALL
-			S \* ESEARCH \(TAG "c"\) ALL 1
-			S c OK .*
-			C d FETCH 1 (BINARY.SIZE[1] BINARY.PEEK[1])
-			S \* 1 FETCH \(BINARY.SIZE\[1\] 10 BINARY\[1\] ~\{10\}
-			S new text
-			S \)
-			S d OK .*`,
-		"IDLE tells of new mail": login + `
-			C a SELECT INBOX
-			S...
-			S a OK .*
-			C b IDLE
-			S \+ idling
-			D 9.M1.h
-			S \* 1 EXISTS
-			S \* 1 RECENT
-			C DONE
-			S b OK .*
-			C c LOGOUT
-			S \* BYE .*
-			S c OK .*`,
-		"EXAMINE changes nothing": login + `
-			D 1.M1.h
-			C a EXAMINE INBOX
-			S...
-			S a OK \[READ-ONLY\] .*
-			C b STORE 1 +FLAGS \Seen
-			S b NO \[READ-ONLY\] .*
-			C c FETCH 1 BODY[TEXT]
-			S \* 1 FETCH \(BODY\[TEXT\] \{10\}
-			S new text
-			S \)
-			S c OK .*
-			C d EXPUNGE
-			S d NO \[READ-ONLY\] .*
-			C e UNSELECT
-			S e OK .*
-			C f FETCH 1 FLAGS
-			S f BAD .*`,
-	} {
-		t.Run(name, func(t *testing.T) {
-			t.Parallel()
-			f := newFixture(t)
-			f.talk(f.dial(), text)
-		})
+	files, _ := filepath.Glob("testdata/*.talk")
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, part := range strings.Split("\n"+string(b), "\n== ")[1:] {
+			name, text, _ := strings.Cut(part, "\n")
+			t.Run(strings.TrimSuffix(filepath.Base(file), ".talk")+"/"+name, func(t *testing.T) {
+				t.Parallel()
+				f := newFixture(t)
+				f.talk(f.dial(), text)
+			})
+		}
 	}
 }
 
@@ -426,8 +260,8 @@ func TestSequenceNumbersStayDuringFetch(t *testing.T) {
 		f.deliver(fmt.Sprintf("%d.M1.h", i+1), "Subject: x\n\ny\n")
 	}
 	a, b := f.dial(), f.dial()
-	f.talk(a, login+"C a SELECT INBOX\nS...\nS a OK .*")
-	f.talk(b, login+"C a SELECT INBOX\nS...\nS a OK .*\nC b STORE 1 +FLAGS.SILENT \\Deleted\nS b OK .*\nC c EXPUNGE\nS \\* 1 EXPUNGE\nS...\nS c OK .*")
+	f.talk(a, "login\nC a SELECT INBOX\nS...\nS a OK .*")
+	f.talk(b, "login\nC a SELECT INBOX\nS...\nS a OK .*\nC b STORE 1 +FLAGS.SILENT \\Deleted\nS b OK .*\nC c EXPUNGE\nS \\* 1 EXPUNGE\nS...\nS c OK .*")
 	f.talk(a, `
 		C b FETCH 3 UID
 		S...

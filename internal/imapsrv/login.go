@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postbag/internal/auth"
+	"postbag/internal/imapwire"
 )
 
 // mechanisms are those that may be used now.
@@ -56,7 +57,7 @@ func (s *session) secure(tag string) error {
 	if err := s.c.Flush(); err != nil {
 		return err
 	}
-	s.in.Reset(s.c)
+	s.in.Reset(s)
 	if err := s.c.StartTLS(s.ctx); err != nil {
 		s.quit = true // the handshake failed; there is nobody to talk to
 	}
@@ -120,6 +121,7 @@ func (s *session) enter(a auth.Account, method string) bool {
 		return false
 	}
 	s.tree, s.login = tree, a.Name
+	s.in.Limits = imapwire.Full
 	idle := s.IdleTimeout
 	if idle == 0 {
 		idle = defaultIdle

@@ -32,7 +32,7 @@ func (s *session) doSearch(byUID bool) (string, error) {
 	var found []uint32 // UIDs
 	var numbers []uint32
 	for i := range s.sel.view.Len() {
-		r := &row{session: s, pos: i, letter: s.sel.view.At(i)}
+		r := &row{session: s, pos: i, letter: s.current(s.sel.view.At(i))}
 		ok, err := search.Match(q.c, r)
 		r.close()
 		if err != nil && !errors.Is(err, mailbox.ErrExpunged) {
@@ -435,11 +435,27 @@ func (r *row) Fields(name string) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	values := h.Values(name)
-	for i, v := range values {
-		values[i] = mime.DecodeHeader(v)
+	var values []string
+	for _, v := range h.Values(name) {
+		values = append(values, mime.DecodeHeader(v))
+		if addressFields[strings.ToUpper(name)] {
+			values = append(values, plainAddresses(v)...)
+		}
 	}
 	return values, nil
+}
+
+// addressFields hold addresses, which are found as ENVELOPE has them, too:
+// without comments and blanks (RFC 9051 section 6.4.4).
+var addressFields = map[string]bool{"FROM": true, "TO": true, "CC": true, "BCC": true, "SENDER": true, "REPLY-TO": true}
+
+func plainAddresses(value string) (all []string) {
+	for _, a := range mime.ParseAddresses(value) {
+		if a.Kind == mime.Mailbox {
+			all = append(all, mime.DecodeHeader(a.Name)+" <"+a.Mailbox+"@"+a.Host+">")
+		}
+	}
+	return all
 }
 
 func (r *row) Sent() (time.Time, error) {

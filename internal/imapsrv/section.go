@@ -107,7 +107,7 @@ func (sec section) label(name string) string {
 	if sec.text == "HEADER.FIELDS" || sec.text == "HEADER.FIELDS.NOT" {
 		var fields []string
 		for _, f := range sec.fields {
-			fields = append(fields, string(imapwire.AppendString(nil, f, false)))
+			fields = append(fields, string(imapwire.AppendAstring(nil, f)))
 		}
 		out += " (" + strings.Join(fields, " ") + ")"
 	}
@@ -124,22 +124,27 @@ type source struct {
 	folder *mailbox.Folder
 	letter *mailbox.Letter
 	part   *mime.Part
-	open   []*mailbox.Content
+	open   *mailbox.Content
 }
 
 func (src *source) close() {
-	for _, c := range src.open {
-		c.Close()
+	if src.open != nil {
+		src.open.Close()
 	}
 }
 
-// content opens the text at its beginning.
+// content gives the text from its beginning. It is opened once, so that all
+// parts of one response are of one file, whatever others do to its name.
 func (src *source) content() (*mailbox.Content, error) {
-	c, err := src.folder.Content(src.ctx, src.letter)
-	if err == nil {
-		src.open = append(src.open, c)
+	if src.open != nil {
+		return src.open, src.open.Rewind()
 	}
-	return c, err
+	c, err := src.folder.Content(src.ctx, src.letter)
+	if err != nil {
+		return nil, err
+	}
+	src.open = c
+	return c, nil
 }
 
 // structure reads the letter's structure, once.

@@ -2,7 +2,6 @@ package imapsrv
 
 import (
 	"fmt"
-	"sort"
 	"strings"
 
 	"postbag/internal/imapwire"
@@ -16,6 +15,7 @@ type selected struct {
 	readOnly bool
 	recent   uint32            // letters with a greater UID are recent
 	saved    []uint32          // result of SEARCH that `$` stands for: UIDs
+	keywords map[string]bool   // those that FLAGS has told of
 	told     map[uint32]uint64 // UID to modseq whose flags were told, or need not be
 	changes  chan struct{}     // new versions
 	cancel   func()
@@ -91,11 +91,7 @@ func (s *session) settleLater() {
 // describe writes what SELECT says of a folder.
 func (s *session) describe(name string) {
 	v := s.sel.view
-	flags := systemFlags
-	for _, k := range v.Keywords() {
-		flags += " " + k
-	}
-	s.line("* FLAGS (" + flags + ")")
+	flags := s.tellKeywords(v)
 	if s.sel.readOnly {
 		s.line("* OK [PERMANENTFLAGS ()] read-only")
 	} else {
@@ -162,7 +158,6 @@ func (s *session) update(mayExpunge bool) {
 	for _, i := range d.Expunged {
 		s.line(fmt.Sprintf("* %d EXPUNGE", i+1))
 	}
-	old := sel.view
 	sel.view = cur
 	if d.Added > 0 {
 		s.line(fmt.Sprintf("* %d EXISTS", cur.Len()))
@@ -173,20 +168,31 @@ func (s *session) update(mayExpunge bool) {
 			s.settleLater()
 		}
 	}
-	s.tellKeywords(old, cur)
 	for _, uid := range d.Changed {
 		s.tellFlags(uid)
 	}
 	clear(sel.told)
 }
 
-// tellKeywords writes FLAGS when there is a keyword that was not there before:
-// some clients ignore flags that they were not told of.
-func (s *session) tellKeywords(old, cur *mailbox.View) {
-	known := old.Keywords()
-	for _, k := range cur.Keywords() {
-		if at := sort.SearchStrings(known, k); at == len(known) || known[at] != k {
-			s.line("* FLAGS (" + systemFlags + " " + strings.Join(cur.Keywords(), " ") + ")")
+// tellKeywords writes FLAGS with all keywords of a version, and returns the list.
+func (s *session) tellKeywords(v *mailbox.View) string {
+	flags := systemFlags
+	s.sel.keywords = map[string]bool{}
+	for _, k := range v.Keywords() {
+		flags += " " + k
+		s.sel.keywords[k] = true
+	}
+	s.line("* FLAGS (" + flags + ")")
+	return flags
+}
+
+// tellNew writes FLAGS when a letter has a keyword that the client was not told
+// of: some clients ignore those. It comes before the letter's flags.
+func (s *session) tellNew(l *mailbox.Letter) {
+	for _, k := range l.Keywords {
+		if !s.sel.keywords[k] {
+			s.tellKeywords(s.sel.folder.View())
+			s.sel.keywords[k] = true // also when it has gone meanwhile
 			return
 		}
 	}
@@ -202,6 +208,7 @@ func (s *session) tellFlags(uid uint32) {
 	if s.sel.told[uid] == l.ModSeq {
 		return
 	}
+	s.tellNew(l)
 	b := fmt.Appendf(nil, "* %d FETCH (UID %d FLAGS ", i+1, uid)
 	s.line(string(s.appendFlags(b, l)) + ")")
 }

@@ -6,6 +6,7 @@ import (
 	"io"
 	"os"
 	"strings"
+	"time"
 
 	"postbag/internal/account"
 	"postbag/internal/imapwire"
@@ -27,19 +28,35 @@ type session struct {
 	rev2  bool          // ENABLE IMAP4rev2
 	utf8  bool          // strings may be quoted UTF-8
 
-	failures int // wrong commands in a row
-	logins   int // failed logins
+	loginBy  time.Time // until when somebody must have logged in
+	failures int       // wrong commands in a row
+	logins   int       // failed logins
 	quit     bool
 	clean    bool // ended by LOGOUT
 }
 
 func newSession(ctx context.Context, s *Server, c Conn) *session {
-	sess := &session{Server: s, c: c, ctx: ctx, in: imapwire.NewReader(c)}
+	sess := &session{Server: s, c: c, ctx: ctx, loginBy: time.Now().Add(loginLimit)}
+	sess.in = imapwire.NewReader(sess)
+	sess.in.Limits = imapwire.Tiny
 	sess.in.Continue = func() error {
 		sess.line("+ go ahead")
 		return c.Flush()
 	}
 	return sess
+}
+
+// Read reads from the connection. Before the login it does not wait for ever,
+// whatever comes octet by octet.
+func (s *session) Read(p []byte) (int, error) {
+	if s.tree == nil {
+		left := min(time.Until(s.loginBy), loginTimeout)
+		if left <= 0 {
+			return 0, os.ErrDeadlineExceeded
+		}
+		s.c.SetIdleTimeout(left)
+	}
+	return s.c.Read(p)
 }
 
 // end leaves nothing of the session behind.
@@ -181,7 +198,7 @@ func (s *session) answer(tag, ok string, err error) error {
 	}
 	s.line(tag + " " + a.status + " " + a.text)
 	if a.status == "BAD" {
-		if s.failures++; s.failures >= maxErrors {
+		if s.failures++; s.failures >= maxErrors || s.tree == nil && s.failures >= maxEarlyErrors {
 			s.line("* BYE too many wrong commands")
 			s.quit = true
 		}

@@ -120,6 +120,7 @@ func (s *session) tellStored(positions []int, uids []uint32, silent, byUID bool)
 		if silent {
 			continue
 		}
+		s.tellNew(l)
 		b := fmt.Appendf(nil, "* %d FETCH (", positions[k]+1)
 		if byUID {
 			b = fmt.Appendf(b, "UID %d ", uid)
@@ -199,7 +200,7 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 	if !move {
 		return code + " done", nil
 	}
-	s.line("* OK " + code) // RFC 6851 section 4.3: before the EXPUNGE responses
+	s.line("* OK " + code + " done") // RFC 6851 section 4.3: before the EXPUNGE responses
 	return "done", nil
 }
 

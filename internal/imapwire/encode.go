@@ -2,6 +2,7 @@ package imapwire
 
 import (
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -40,6 +41,19 @@ func quotable(s string, utf8 bool) bool {
 		}
 	}
 	return true
+}
+
+// AppendAstring writes a string as an atom where it can be one.
+func AppendAstring(b []byte, s string) []byte {
+	for i := range len(s) {
+		if !isAtom(s[i]) {
+			return AppendString(b, s, false)
+		}
+	}
+	if s == "" || strings.EqualFold(s, "NIL") {
+		return AppendString(b, s, false)
+	}
+	return append(b, s...)
 }
 
 // AppendNString writes a string or NIL.

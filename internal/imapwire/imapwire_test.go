@@ -5,6 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"regexp"
+	"strconv"
 	"strings"
 	"testing"
 )
@@ -59,6 +61,14 @@ func TestOctetsOfALiteralAreNeverCommands(t *testing.T) {
 		"a X (\"x\r\nb NEXT\r\n":                                                     "b NEXT\r\n",
 		"a X ({70000+}\r\n" + strings.Repeat("c EVIL\r\n", 8750) + ")\r\nb NEXT\r\n": "b NEXT\r\n",
 		"a X ({3+}\r\na\x00b)\r\nb NEXT\r\n":                                         "b NEXT\r\n",
+		"a X ( {0008+}\r\nc EVIL\r\n\r\nb NEXT\r\n":                                  "b NEXT\r\n",
+		"a X ( {+}\r\nb NEXT\r\n":                                                    "b NEXT\r\n",
+		"a X ( {8-}\r\nb NEXT\r\n":                                                   "b NEXT\r\n",
+		// The brace, and the end of the line, where the limit of a line is.
+		"a X " + strings.Repeat("y", Full.Line-4) + "{8+}\r\nc EVIL\r\n\r\nb NEXT\r\n":  "b NEXT\r\n",
+		"a X " + strings.Repeat("y", Full.Line-9) + " {8+}\r\nc EVIL\r\n\r\nb NEXT\r\n": "b NEXT\r\n",
+		"a X " + strings.Repeat("y", Full.Line-4) + "\nb NEXT\r\n":                      "b NEXT\r\n",
+		"a X " + strings.Repeat("y", Full.Line-5) + "\r\nb NEXT\r\n":                    "b NEXT\r\n",
 	} {
 		r, _ := reader(in)
 		r.Begin()
@@ -85,6 +95,50 @@ func TestOctetsOfALiteralAreNeverCommands(t *testing.T) {
 	}
 }
 
+// TestALiteralThatCannotBeCountedEndsTheConnection: what comes after it may be
+// the literal, and may not.
+func TestALiteralThatCannotBeCountedEndsTheConnection(t *testing.T) {
+	for _, in := range []string{
+		"a X (({99999999999999999999+}\r\nb EVIL\r\n",
+		"a X (({" + strings.Repeat("0", 40) + "8+}\r\nb EVIL\r\n",
+		"a X (({2000000000+}\r\nb EVIL\r\n",
+	} {
+		r, _ := reader(in)
+		r.Begin()
+		_, err := r.Tag()
+		if err != nil || r.SP() != nil || r.Expect('Y') == nil {
+			t.Fatal("that is no error")
+		}
+		if err := r.Drain(); !errors.Is(err, ErrLost) {
+			t.Errorf("%q: %v, want ErrLost", in, err)
+		}
+	}
+}
+
+func TestLimitsHoldForAWholeCommand(t *testing.T) {
+	in := strings.Repeat("{1000+}\r\n"+strings.Repeat("x", 1000), 9)
+	r, _ := reader(in)
+	r.Limits = Tiny
+	r.Begin()
+	n := 0
+	var err error
+	for ; err == nil && n < 9; n++ {
+		_, err = r.String()
+	}
+	var long *TooLongError
+	if n != 9 || !errors.As(err, &long) {
+		t.Errorf("string %d: %v; nine of 1,000 octets are more than %d", n, err, Tiny.Kept)
+	}
+	r, _ = reader("{70000+}\r\n" + strings.Repeat("x", 70000))
+	r.Limits = Tiny
+	if _, err := r.String(); !errors.As(err, &long) {
+		t.Error(err)
+	}
+	if err := r.Drain(); !errors.Is(err, ErrLost) {
+		t.Errorf("70,000 octets are thrown away: %v", err)
+	}
+}
+
 func TestALiteralThatIsTooLongIsNotAskedFor(t *testing.T) {
 	r, asked := reader("{100}\r\n")
 	var long *TooLongError
@@ -94,7 +148,7 @@ func TestALiteralThatIsTooLongIsNotAskedFor(t *testing.T) {
 }
 
 func TestALineWithoutEndIsRefused(t *testing.T) {
-	r, _ := reader(strings.Repeat("a", MaxLine+10) + "\r\nb")
+	r, _ := reader(strings.Repeat("a", Full.Line+10) + "\r\nb")
 	if _, err := r.Astring(); err == nil {
 		t.Fatal("taken")
 	}
@@ -137,37 +191,104 @@ func TestAppendString(t *testing.T) {
 	}
 }
 
+// commandEnd finds where a command ends whose literals are all of the kind that
+// is not asked for: written without the Reader, to compare with it. -1 means that
+// it does not end.
+func commandEnd(in []byte) int {
+	at := 0
+	for {
+		nl := bytes.IndexByte(in[at:], '\n')
+		if nl < 0 {
+			return -1
+		}
+		line := in[at : at+nl+1]
+		at += nl + 1
+		m := literalAtEnd.FindSubmatch(line)
+		if m == nil {
+			return at
+		}
+		n, err := strconv.Atoi(string(m[1]))
+		if err != nil || n > len(in)-at {
+			return -1
+		}
+		at += n
+	}
+}
+
+// uncountable literals are those that are reason to give up.
+var uncountable = regexp.MustCompile(`\{[0-9]{10,}\+\}`)
+
+var literalAtEnd = regexp.MustCompile(`\{([0-9]+)\+\}\r?\n$`)
+
+// readAnything reads a command whose arguments are lists, sets, literals and
+// strings, as they come.
+func readAnything(r *Reader) error {
+	_, err := r.Tag()
+	for err == nil && !r.AtEnd() {
+		if err = r.SP(); err != nil {
+			break
+		}
+		switch c, _ := r.Peek(); c {
+		case '(':
+			err = r.List(func() error { _, err := r.Flag(); return err })
+		case '$', '*':
+			_, err = r.Set()
+		case '~':
+			var l *Literal
+			if l, err = r.Literal(100); err == nil {
+				_, err = io.Copy(io.Discard, l)
+			}
+		default:
+			_, err = r.ListMailbox()
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return r.CRLF()
+}
+
+// FuzzReader reads commands, drains those that are wrong, and compares where each
+// ends with commandEnd. It also holds the limits of what is kept.
 func FuzzReader(f *testing.F) {
-	for _, s := range []string{"a LOGIN x {3+}\r\nabc\r\nb NOOP\r\n", "a FETCH 1:*,$ (BODY[])\r\n", "a X \"q\" ~{2}\r\nab NIL\r\n", "a ((()))\r\n", "{999999+}\r\n"} {
+	for _, s := range []string{
+		"a LOGIN x {3+}\r\nabc\r\nb NOOP\r\n", "a FETCH 1:*,$ (BODY[])\r\n", "a X \"q\" ~{2}\r\nab NIL\r\n", "a ((()))\r\n", "{999999+}\r\n",
+		"a (x {4+}\r\nb c\nd e\n", "a ~{2+}\r\na\x00 {000000000000000000000000000000001+}\r\nx\r\n", "a \"{1+}\r\n\"\r\nb\r\n", "a {1+}\r\n\x00 {1+}\r\nx\nb\n",
+	} {
 		f.Add([]byte(s))
 	}
 	f.Fuzz(func(t *testing.T, in []byte) {
-		r := NewReader(bytes.NewReader(in))
-		r.Continue = func() error { return nil }
+		src := bytes.NewReader(in)
+		r := NewReader(src)
+		asked := false
+		r.Continue = func() error { asked = true; return nil }
 		for range 1000 {
+			from := len(in) - src.Len() - r.Buffered()
 			r.Begin()
-			err := r.Fill()
-			if err == nil {
-				_, err = r.Tag()
+			if r.Fill() != nil {
+				return
 			}
-			for err == nil && !r.AtEnd() {
-				if err = r.SP(); err == nil {
-					if r.Accept('(') {
-						_, err = r.Set()
-					} else {
-						_, err = r.Astring()
-					}
-				}
-			}
-			if err == nil {
-				err = r.CRLF()
-			}
+			err := readAnything(r)
 			var syntax *SyntaxError
 			var long *TooLongError
 			if errors.As(err, &syntax) || errors.As(err, &long) {
 				err = r.Drain()
 			}
-			if err != nil {
+			if r.kept > Full.Kept || r.drained > Full.Drain {
+				t.Fatalf("%d octets kept, %d thrown away", r.kept, r.drained)
+			}
+			if asked {
+				return // commandEnd does not know whether a literal was refused
+			}
+			end := commandEnd(in[from:])
+			switch got := len(in) - src.Len() - r.Buffered() - from; {
+			case errors.Is(err, ErrLost) && uncountable.Match(in[from:]):
+				return
+			case err != nil && end >= 0:
+				t.Fatalf("%q: %v, though it ends after %d octets", in[from:], err, end)
+			case err == nil && got != end:
+				t.Fatalf("%q: read %d octets, want %d", in[from:], got, end)
+			case err != nil:
 				return
 			}
 		}

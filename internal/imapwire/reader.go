@@ -29,28 +29,40 @@ func (e *SyntaxError) Error() string { return e.Text }
 
 func bad(format string, args ...any) error { return &SyntaxError{fmt.Sprintf(format, args...)} }
 
-// Limits of one command.
-const (
-	MaxLine    = 64 << 10 // octets without literals; RFC 2683 section 3.2.1.5 has 8,000
-	MaxString  = 64 << 10 // octets of a string that is kept in memory
-	maxDrain   = 1 << 30  // octets of a literal that are read to be thrown away
-	bufferSize = 8 << 10
+// Limits are those of one command, in octets.
+type Limits struct {
+	Line   int   // without literals; RFC 2683 section 3.2.1.5 has 8,000
+	String int64 // of a string that is kept in memory
+	Kept   int64 // of all literals that are kept in memory
+	Drain  int64 // of all literals that are read only to be thrown away
+}
+
+// Full and Tiny are the limits of clients that are known and of those that are
+// not: a response of SASL has to fit into the latter.
+var (
+	Full = Limits{Line: 64 << 10, String: 64 << 10, Kept: 1 << 20, Drain: 1 << 30}
+	Tiny = Limits{Line: 16 << 10, String: 4 << 10, Kept: 8 << 10, Drain: 64 << 10}
 )
+
+const bufferSize = 8 << 10
 
 // A Reader reads commands.
 type Reader struct {
 	br *bufio.Reader
 	// Continue asks the client to send a literal (RFC 9051 section 7.6).
 	Continue func() error
+	Limits   Limits
 
-	read int    // octets of this command, without literals
-	tail []byte // the last of them: how a literal is announced
-	body int64  // octets left of a literal that is being read
+	read    int    // octets of this command, without literals
+	tail    []byte // the last of them: how a literal is announced
+	body    int64  // octets left of a literal that is being read
+	kept    int64  // octets of literals in memory
+	drained int64  // octets of literals thrown away
 }
 
 // NewReader reads from r.
 func NewReader(r io.Reader) *Reader {
-	return &Reader{br: bufio.NewReaderSize(r, bufferSize)}
+	return &Reader{br: bufio.NewReaderSize(r, bufferSize), Limits: Full}
 }
 
 // Reset reads from r from now on, and forgets what was read ahead.
@@ -60,7 +72,9 @@ func (r *Reader) Reset(from io.Reader) { r.br.Reset(from) }
 func (r *Reader) Buffered() int { return r.br.Buffered() }
 
 // Begin begins a command.
-func (r *Reader) Begin() { r.read, r.tail, r.body = 0, r.tail[:0], 0 }
+func (r *Reader) Begin() {
+	r.read, r.tail, r.body, r.kept, r.drained = 0, r.tail[:0], 0, 0, 0
+}
 
 // Fill waits for the first octet of a command.
 func (r *Reader) Fill() error {
@@ -76,14 +90,15 @@ func (r *Reader) next() (byte, error) {
 	if err != nil {
 		return 0, err
 	}
-	if r.read++; r.read > MaxLine {
-		return 0, bad("command is too long")
-	}
+	// The tail must be right after an error too: Drain goes by it.
 	if len(r.tail) == tailSize {
 		copy(r.tail, r.tail[1:])
 		r.tail = r.tail[:tailSize-1]
 	}
 	r.tail = append(r.tail, c)
+	if r.read++; r.read > r.Limits.Line {
+		return 0, bad("command is too long")
+	}
 	return c, nil
 }
 
@@ -135,18 +150,16 @@ func (r *Reader) AtEnd() bool {
 }
 
 // Drain reads the rest of a command that has gone wrong: its lines, and the
-// literals between them that the client sends without being asked to.
+// literals between them that the client sends without being asked to. A line
+// may be of any length, literals together of Limits.Drain.
 func (r *Reader) Drain() error {
-	if r.body > 0 {
-		if err := r.discard(r.body); err != nil {
-			return err
-		}
-		r.body = 0
+	if err := r.discard(r.body); err != nil {
+		return err
 	}
 	for {
 		if bytes.HasSuffix(r.tail, []byte("\n")) {
-			n, ok := unasked(r.tail)
-			if !ok {
+			n, announced := unasked(r.tail)
+			if !announced {
 				return nil
 			}
 			if err := r.discard(n); err != nil {
@@ -161,24 +174,40 @@ func (r *Reader) Drain() error {
 	}
 }
 
-// unasked finds the length of a literal that the client sends at once.
-func unasked(line []byte) (int64, bool) {
-	s := strings.TrimRight(string(line), "\r\n")
-	if !strings.HasSuffix(s, "+}") {
+// tooMuch is the length of a literal that nobody can count.
+const tooMuch = 1 << 62
+
+// unasked finds the length of a literal that the client sends at once: a line
+// that ends in {N+}. Whatever else ends in "+}" after digits announces more than
+// can be read: a number out of range, or one with more digits than the tail has.
+func unasked(line []byte) (n int64, announced bool) {
+	digits, ok := bytes.CutSuffix(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), []byte("+}"))
+	if !ok {
 		return 0, false
 	}
-	at := strings.LastIndexByte(s, '{')
-	if at < 0 {
+	at := len(digits)
+	for at > 0 && digits[at-1] >= '0' && digits[at-1] <= '9' {
+		at--
+	}
+	switch {
+	case at == 0 && len(line) == tailSize:
+		return tooMuch, true
+	case at == 0 || digits[at-1] != '{' || at == len(digits):
 		return 0, false
 	}
-	n, err := strconv.ParseInt(s[at+1:len(s)-2], 10, 64)
-	return n, err == nil && n >= 0
+	n, err := strconv.ParseInt(string(digits[at:]), 10, 64)
+	if err != nil {
+		n = tooMuch
+	}
+	return n, true
 }
 
 func (r *Reader) discard(n int64) error {
-	if n > maxDrain {
+	if n > r.Limits.Drain-r.drained {
 		return ErrLost
 	}
+	r.drained += n
+	r.body = 0
 	_, err := io.CopyN(io.Discard, r.br, n)
 	return err
 }
@@ -280,10 +309,11 @@ func (r *Reader) String() (string, error) {
 	if r.Accept('"') {
 		return r.quoted()
 	}
-	l, err := r.Literal(MaxString)
+	l, err := r.Literal(min(r.Limits.String, r.Limits.Kept-r.kept))
 	if err != nil {
 		return "", err
 	}
+	r.kept += l.Size
 	b, err := io.ReadAll(l)
 	if err == nil && int64(len(b)) < l.Size {
 		err = io.ErrUnexpectedEOF

@@ -17,7 +17,7 @@ import (
 // stays readable until Close, whoever removes it meanwhile.
 type Content struct {
 	file *os.File
-	r    io.Reader
+	r    io.Reader // the file, or its wire form
 	size int64
 }
 
@@ -102,6 +102,17 @@ func (c *Content) Read(p []byte) (int, error) { return c.r.Read(p) }
 
 // WriteTo writes the rest of the letter in wire form.
 func (c *Content) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, c.r) }
+
+// Rewind begins again at the beginning.
+func (c *Content) Rewind() error {
+	if _, err := c.file.Seek(0, io.SeekStart); err != nil {
+		return err
+	}
+	if c.r != c.file {
+		c.r = message.ToWire(c.file)
+	}
+	return nil
+}
 
 // Close gives the file back.
 func (c *Content) Close() error { return c.file.Close() }

@@ -111,7 +111,7 @@ func (s *session) capabilities() string {
 		return strings.Join(append(words, s.loginCapabilities()...), " ")
 	}
 	return strings.Join(append(words, "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS",
-		"SPECIAL-USE", "ESEARCH", "SEARCHRES", "STATUS=SIZE", "BINARY"), " ")
+		"SPECIAL-USE", "ESEARCH", "SEARCHRES", "STATUS=SIZE", "BINARY", "MULTIAPPEND"), " ")
 }
 
 func (s *session) doCapability() (string, error) {

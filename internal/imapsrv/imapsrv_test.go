@@ -2,11 +2,9 @@ package imapsrv
 
 import (
 	"bufio"
-	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
-	"io"
 	"net"
 	"net/netip"
 	"os"
@@ -288,40 +286,4 @@ func TestMatch(t *testing.T) {
 			t.Errorf("match(%.20q, %.20q) = %v", c.name, c.pattern, got)
 		}
 	}
-}
-
-// FuzzSession plays a session with one letter and whatever commands.
-func FuzzSession(f *testing.F) {
-	for _, s := range []string{
-		"a NOOP\r\n", "a LOGOUT\r\n", "a FETCH 1 (BODY[1.2.MIME] ENVELOPE BODYSTRUCTURE BINARY[1]<0.5>)\r\n", "a SEARCH OR NOT (SEEN) HEADER x y 1:*\r\n",
-		"a STORE 1 +FLAGS (\\Seen a)\r\n", "a APPEND INBOX () {3+}\r\nabc\r\nb COPY 1 INBOX\r\n", "a LIST (SUBSCRIBED) \"\" (% *) RETURN (STATUS (SIZE))\r\n",
-		"a IDLE\r\nDONE\r\n", "a UID EXPUNGE $\r\n", "a AUTHENTICATE PLAIN =\r\n", "a SELECT {5}\r\nINBOX\r\n", "a ID (\"a\" NIL)\r\n", "a ENABLE IMAP4rev2\r\nb STATUS x (MESSAGES)\r\n",
-	} {
-		f.Add([]byte(s))
-	}
-	f.Fuzz(func(t *testing.T, in []byte) {
-		fx := newFixture(t)
-		fx.deliver("1.M1.h", "Subject: x\nContent-Type: multipart/mixed; boundary=b\n\n--b\n\ntext\n--b--\n")
-		out := &bytes.Buffer{}
-		c := &scriptConn{in: bytes.NewReader(append([]byte("0 LOGIN ann \"open sesame\"\r\n1 SELECT INBOX\r\n"), in...)), out: out}
-		fx.server.Serve(t.Context(), c)
-		if !bytes.HasSuffix(out.Bytes(), []byte("\r\n")) {
-			t.Errorf("it ends in the middle of a line: %q", out.String())
-		}
-	})
-}
-
-// A scriptConn says what was recorded.
-type scriptConn struct {
-	testConn
-	in  *bytes.Reader
-	out *bytes.Buffer
-}
-
-func (c *scriptConn) Read(p []byte) (int, error)  { return c.in.Read(p) }
-func (c *scriptConn) Write(p []byte) (int, error) { return c.out.Write(p) }
-func (c *scriptConn) Flush() error                { return nil }
-func (c *scriptConn) PlaintextOK(string) bool     { return true }
-func (c *scriptConn) WaitInput(<-chan struct{}) (bool, error) {
-	return c.in.Len() > 0, map[bool]error{true: nil, false: io.EOF}[c.in.Len() > 0]
 }

@@ -38,10 +38,10 @@ type Limits struct {
 }
 
 // Full and Tiny are the limits of clients that are known and of those that are
-// not: a response of SASL has to fit into the latter.
+// not: ID with all that RFC 2971 section 3.3 allows has to fit into the latter.
 var (
 	Full = Limits{Line: 64 << 10, String: 64 << 10, Kept: 1 << 20, Drain: 1 << 30}
-	Tiny = Limits{Line: 16 << 10, String: 4 << 10, Kept: 8 << 10, Drain: 64 << 10}
+	Tiny = Limits{Line: 48 << 10, String: 4 << 10, Kept: 8 << 10, Drain: 64 << 10}
 )
 
 const bufferSize = 8 << 10

@@ -1,0 +1,69 @@
+package imapsrv
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"postbag/internal/account"
+	"postbag/internal/imapwire"
+	"postbag/internal/mailbox"
+)
+
+// doCopy is COPY and MOVE.
+func (s *session) doCopy(byUID, move bool) (string, error) {
+	positions, err := s.spSet(byUID)
+	if err != nil {
+		return "", err
+	}
+	name, err := s.spName()
+	if err == nil {
+		err = s.crlf()
+	}
+	if err != nil {
+		return "", err
+	}
+	if move && s.sel.readOnly {
+		return "", no("[READ-ONLY] mailbox is read-only")
+	}
+	to, err := s.tree.Open(s.ctx, name)
+	if err != nil {
+		return "", tryCreate(err)
+	}
+	defer to.Close()
+	do := mailbox.Copy
+	if move {
+		do = mailbox.Move
+	}
+	was, is, err := do(s.ctx, s.sel.folder, s.uids(positions), to)
+	if err != nil || len(was) == 0 {
+		return "nothing to do", err
+	}
+	code := fmt.Sprintf("[COPYUID %d %s %s]", to.View().UIDValidity(), imapwire.FormatSet(was), formatInOrder(is))
+	if !move {
+		return code + " done", nil
+	}
+	s.line("* OK " + code + " done") // RFC 6851 section 4.3: before the EXPUNGE responses
+	return "done", nil
+}
+
+// formatInOrder writes numbers in their order; ascending ones as ranges.
+func formatInOrder(numbers []uint32) string {
+	if slices.IsSorted(numbers) {
+		return imapwire.FormatSet(numbers)
+	}
+	var words []string
+	for _, n := range numbers {
+		words = append(words, fmt.Sprint(n))
+	}
+	return strings.Join(words, ",")
+}
+
+// tryCreate tells a client that it may make the folder (RFC 9051 section 6.4.7).
+func tryCreate(err error) error {
+	if errors.Is(err, account.ErrNoFolder) {
+		return no("[TRYCREATE] no such mailbox")
+	}
+	return err
+}

@@ -35,17 +35,18 @@ func TestKilledAtAnyInstantNothingAcknowledgedIsLost(t *testing.T) {
 
 // A killer has one spool and what was acknowledged of it.
 type killer struct {
-	t        *testing.T
-	dir, bin string
+	t               *testing.T
+	dir, spool, bin string
 
 	mu           sync.Mutex
 	next         int
+	late         bool // answers are too late to count
 	acknowledged []string
 }
 
 func newKiller(t *testing.T) *killer {
 	k := &killer{t: t, dir: t.TempDir()}
-	k.bin = filepath.Join(k.dir, "smtpd")
+	k.bin, k.spool = filepath.Join(k.dir, "smtpd"), filepath.Join(k.dir, "spool")
 	if out, err := exec.Command("go", "build", "-o", k.bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
@@ -59,7 +60,7 @@ func newKiller(t *testing.T) *killer {
 
 // start runs smtpd and gives its address.
 func (k *killer) start() (*exec.Cmd, string) {
-	cmd := exec.Command(k.bin, "--spool", filepath.Join(k.dir, "spool"), "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
+	cmd := exec.Command(k.bin, "--spool", k.spool, "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
 		"--hostname", "mx.example.org", "--domain", "example.org", "--listen", "smtp://127.0.0.1:0")
 	log, err := cmd.StderrPipe()
 	if err != nil {
@@ -82,17 +83,28 @@ func (k *killer) start() (*exec.Cmd, string) {
 	return nil, ""
 }
 
-// round sends letters over several connections and kills in the middle.
-func (k *killer) round() {
+// round sends letters over several connections and kills in the middle, after
+// some other misfortunes.
+func (k *killer) round(first ...func()) {
 	cmd, addr := k.start()
+	k.setLate(false)
 	var wg sync.WaitGroup
 	for range 6 {
 		wg.Go(func() { k.sendUntilDead(addr) })
 	}
 	time.Sleep(50*time.Millisecond + rand.N(250*time.Millisecond))
+	for _, do := range first {
+		do()
+	}
 	cmd.Process.Kill()
 	cmd.Wait()
 	wg.Wait()
+}
+
+func (k *killer) setLate(late bool) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	k.late = late
 }
 
 // name gives a number that no letter has had.
@@ -139,19 +151,21 @@ func (k *killer) sendUntilDead(addr string) {
 			return
 		}
 		k.mu.Lock()
-		k.acknowledged = append(k.acknowledged, to+" "+name)
+		if !k.late {
+			k.acknowledged = append(k.acknowledged, to+" "+name)
+		}
 		k.mu.Unlock()
 	}
 }
 
 // drain runs the queue to its end.
 func (k *killer) drain() {
-	cmd := exec.Command(k.bin, "--spool", filepath.Join(k.dir, "spool"), "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
+	cmd := exec.Command(k.bin, "--spool", k.spool, "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
 		"--hostname", "mx.example.org", "--domain", "example.org", "--run-queue")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		k.t.Fatalf("run queue: %v: %s", err, out)
 	}
-	if left, _ := filepath.Glob(filepath.Join(k.dir, "spool", "queue", "*", "*.M*")); len(left) > 0 {
+	if left, _ := filepath.Glob(filepath.Join(k.spool, "queue", "*", "*.M*")); len(left) > 0 {
 		for _, f := range left {
 			if !strings.Contains(f, "/tmp/") {
 				k.t.Errorf("left in the queue: %s", f)
@@ -165,7 +179,7 @@ func (k *killer) drain() {
 func (k *killer) check() {
 	seen := map[string]int{}
 	for _, box := range []string{"ann", "bob"} {
-		files, _ := filepath.Glob(filepath.Join(k.dir, "spool", "mail", box, "new", "*"))
+		files, _ := filepath.Glob(filepath.Join(k.spool, "mail", box, "new", "*"))
 		for _, f := range files {
 			text, err := os.ReadFile(f)
 			if err != nil {
@@ -189,6 +203,7 @@ func (k *killer) check() {
 		for _, box := range boxes {
 			if seen[box+" "+a] == 0 {
 				lost++
+				k.t.Errorf("lost: %s for %s", a, box)
 			}
 			if seen[box+" "+a] > 1 {
 				k.t.Errorf("%s is %d times in the mailbox of %s", a, seen[box+" "+a], box)

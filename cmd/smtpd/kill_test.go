@@ -24,7 +24,7 @@ func TestKilledAtAnyInstantNothingAcknowledgedIsLost(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("POSTBAG_KILLS")); err == nil {
 		kills = n
 	}
-	k := newKiller(t)
+	k := newKiller(t, build(t))
 	for range kills {
 		k.round()
 	}
@@ -37,6 +37,7 @@ func TestKilledAtAnyInstantNothingAcknowledgedIsLost(t *testing.T) {
 type killer struct {
 	t               *testing.T
 	dir, spool, bin string
+	log             logLines
 
 	mu           sync.Mutex
 	next         int
@@ -44,12 +45,18 @@ type killer struct {
 	acknowledged []string
 }
 
-func newKiller(t *testing.T) *killer {
-	k := &killer{t: t, dir: t.TempDir()}
-	k.bin, k.spool = filepath.Join(k.dir, "smtpd"), filepath.Join(k.dir, "spool")
-	if out, err := exec.Command("go", "build", "-o", k.bin, ".").CombinedOutput(); err != nil {
+// build makes the program, which a test can kill.
+func build(t *testing.T) string {
+	bin := filepath.Join(t.TempDir(), "smtpd")
+	if out, err := exec.Command("go", "build", "-o", bin, ".").CombinedOutput(); err != nil {
 		t.Fatalf("build: %v: %s", err, out)
 	}
+	return bin
+}
+
+func newKiller(t *testing.T, bin string) *killer {
+	k := &killer{t: t, dir: t.TempDir(), bin: bin}
+	k.spool = filepath.Join(k.dir, "spool")
 	for name, text := range map[string]string{"users": "ann:{PLAIN}x\nbob:{PLAIN}x\n", "aliases": "team: ann, bob\n"} {
 		if err := os.WriteFile(filepath.Join(k.dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
@@ -74,6 +81,7 @@ func (k *killer) start() (*exec.Cmd, string) {
 		if m := regexp.MustCompile(`msg=listening .*addr=(\S+)`).FindStringSubmatch(lines.Text()); m != nil {
 			go func() {
 				for lines.Scan() { // or it would wait for us
+					k.log.add(lines.Text())
 				}
 			}()
 			return cmd, m[1]

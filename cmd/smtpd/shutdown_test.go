@@ -21,10 +21,11 @@ func TestAFileSystemThatIsShutDownHasAllThatWasAcknowledged(t *testing.T) {
 	if n, err := strconv.Atoi(os.Getenv("POSTBAG_SHUTDOWNS")); err == nil {
 		shutdowns = n
 	}
+	bin := build(t)
 	for _, kind := range []string{"ext4", "xfs", "btrfs"} {
 		t.Run(kind, func(t *testing.T) {
 			disk := newLoopDisk(t, kind)
-			k := newKiller(t)
+			k := newKiller(t, bin)
 			k.spool = filepath.Join(disk.at, "spool")
 			for range shutdowns {
 				// A power cut stops the processes, too. Here an fsync that runs

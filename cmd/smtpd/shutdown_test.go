@@ -78,6 +78,13 @@ func newLoopDisk(t *testing.T, kind string) *loopDisk {
 			d.unmount()
 		}
 	})
+	if err := d.goDown(); errors.Is(err, unix.ENOTTY) {
+		t.Skipf("this kernel does not shut %s down", kind)
+	} else if err != nil {
+		t.Fatalf("shut down: %v", err)
+	}
+	d.unmount()
+	d.mount()
 	return d
 }
 
@@ -97,17 +104,17 @@ func (d *loopDisk) unmount() {
 
 // shutDown loses what is not in the log, and all that is written later.
 func (d *loopDisk) shutDown() {
+	if err := d.goDown(); err != nil {
+		d.t.Errorf("shut down: %v", err)
+	}
+}
+
+func (d *loopDisk) goDown() error {
 	const ioctl, withoutLogFlush = 0x8004587d, 2 // FS_IOC_SHUTDOWN, FSOP_GOING_FLAGS_NOLOGFLUSH of linux/fs.h
 	dir, err := os.Open(d.at)
 	if err != nil {
-		d.t.Fatal(err)
+		return err
 	}
 	defer dir.Close()
-	err = unix.IoctlSetPointerInt(int(dir.Fd()), ioctl, withoutLogFlush)
-	if errors.Is(err, unix.ENOTTY) {
-		d.t.Skipf("this kernel does not shut %s down", d.kind)
-	}
-	if err != nil {
-		d.t.Fatalf("shut down: %v", err)
-	}
+	return unix.IoctlSetPointerInt(int(dir.Fd()), ioctl, withoutLogFlush)
 }

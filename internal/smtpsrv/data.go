@@ -168,7 +168,7 @@ func parseBdat(args string) (size int64, last, ok bool) {
 
 // chunk receives size octets and answers.
 func (s *session) chunk(size int64, last bool) error {
-	if s.bdat == nil && !s.openBdat() {
+	if s.bdat == nil && !s.openBdat(last) {
 		return s.swallow(size, nil)
 	}
 	l := s.bdat
@@ -189,15 +189,22 @@ func (s *session) chunk(size int64, last bool) error {
 	return nil
 }
 
-// openBdat starts a letter with its first chunk, or answers why not.
-func (s *session) openBdat() bool {
+// openBdat starts a letter with its first chunk, or answers why not. The last
+// chunk of LMTP has a reply for each recipient, whatever they say.
+func (s *session) openBdat(last bool) bool {
 	if !s.readyForText() {
 		return false
 	}
 	l, err := s.begin(false)
 	if err != nil {
 		s.logFailure("", err)
-		s.refuseStatus(err)
+		n := 1
+		if last {
+			n = s.replies(s.mail)
+		}
+		for range n {
+			s.refuseStatus(err)
+		}
 		s.reset()
 		return false
 	}

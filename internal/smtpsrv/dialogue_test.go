@@ -144,7 +144,7 @@ func socketPair(t testing.TB) (client, server net.Conn) {
 }
 
 // testAccounts knows ann, whose password is "secret".
-func testAccounts(t *testing.T) auth.Directory {
+func testAccounts(t testing.TB) auth.Directory {
 	t.Helper()
 	path := filepath.Join(t.TempDir(), "users")
 	if err := os.WriteFile(path, []byte("ann:{PLAIN}secret\n"), 0o600); err != nil {

@@ -69,7 +69,7 @@ func (l *lines) drop() { l.start, l.end = 0, 0 }
 // line returns the next line without its end, CRLF or LF. Only between
 // letters may a line end in LF alone: scripts send that, and no letter ever
 // ends there. The line is valid until the next call. One longer than the
-// buffer is skipped, which is errLineTooLong.
+// buffer is skipped, which is errLineTooLong; its first octets are given.
 func (l *lines) line() ([]byte, error) {
 	seen := 0
 	for {
@@ -80,7 +80,8 @@ func (l *lines) line() ([]byte, error) {
 		}
 		seen = len(l.pending())
 		if seen == len(l.buf) {
-			return nil, l.skipLine()
+			beginning := bytes.Clone(l.pending()[:len("BDAT")])
+			return beginning, l.skipLine()
 		}
 		if err := l.fill(); err != nil {
 			return nil, err

@@ -95,7 +95,7 @@ func (s *session) run() error {
 		s.c.Busy(true)
 		switch {
 		case errors.Is(err, errLineTooLong):
-			s.refuse(500, "5.5.2", "line too long")
+			s.misread(line, "line too long")
 		case err != nil:
 			return s.readError(err)
 		default:
@@ -130,12 +130,16 @@ func (s *session) readError(err error) error {
 // command carries out one command line.
 func (s *session) command(line []byte) {
 	if bytes.IndexByte(line, 0) >= 0 || bytes.IndexByte(line, '\r') >= 0 {
-		s.refuse(500, "5.5.2", "control character in command")
+		s.misread(line, "control character in command")
 		return
 	}
 	verb, args, _ := strings.Cut(string(line), " ")
 	args = strings.Trim(args, " \t")
 	verb = strings.ToUpper(verb)
+	if startsChunk(line) && verb != "BDAT" {
+		s.misread(line, "command not recognized")
+		return
+	}
 	if s.bdat != nil && !strings.Contains(" BDAT RSET NOOP QUIT ", " "+verb+" ") {
 		s.refuse(503, "5.5.1", "BDAT expected")
 		return
@@ -154,6 +158,21 @@ func (s *session) command(line []byte) {
 	default:
 		s.control(verb, args)
 	}
+}
+
+// misread answers a line that is no command. After one that meant to announce
+// a chunk the session ends: its octets would be read as commands.
+func (s *session) misread(line []byte, why string) {
+	if startsChunk(line) {
+		s.reply(500, "5.5.2", why)
+		s.quit = true
+		return
+	}
+	s.refuse(500, "5.5.2", why)
+}
+
+func startsChunk(line []byte) bool {
+	return len(line) >= 4 && bytes.EqualFold(line[:4], []byte("BDAT"))
 }
 
 // control carries out the commands that do not belong to a letter.

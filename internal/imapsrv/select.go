@@ -76,16 +76,8 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 	if readOnly {
 		return "[READ-ONLY] done", nil
 	}
-	s.settleLater()
+	s.sel.folder.SettleSoon()
 	return "[READ-WRITE] done", nil
-}
-
-// settleLater moves new letters to cur/, which is not what the client waits for.
-// The move shows up as a change of names only.
-func (s *session) settleLater() {
-	if err := s.sel.folder.Settle(s.ctx); err != nil {
-		s.report(Event{Kind: Failed, Login: s.login, Err: err})
-	}
 }
 
 // describe writes what SELECT says of a folder.
@@ -165,7 +157,7 @@ func (s *session) update(mayExpunge bool) {
 			s.line(fmt.Sprintf("* %d RECENT", sel.recentCount(cur)))
 		}
 		if !sel.readOnly {
-			s.settleLater()
+			s.sel.folder.SettleSoon()
 		}
 	}
 	for _, uid := range d.Changed {

@@ -44,7 +44,7 @@ func (a *Append) Add(flags Flags, keywords []string, internal time.Time, r io.Re
 	}
 	a.items = append(a.items, item{
 		arrival: arrival{
-			id: randomID(), flags: flags, keywords: sorted(keywords),
+			id: randomID(), flags: flags, keywords: keywords,
 			internal: internal.Unix(), wire: wire,
 			base: sizedName(l.Unique(), l.Size(), wire), tmp: l.Unique(),
 		},
@@ -100,6 +100,7 @@ func (b *box) insert(items []item) (uids []uint32, err error) {
 	now := uint32(b.store.o.Now().Unix())
 	for i := range items {
 		items[i].uid, items[i].saved = uid+uint32(i), now
+		items[i].keywords = b.st.spell(items[i].keywords)
 		uids = append(uids, items[i].uid)
 		list[i] = items[i].arrival
 	}

@@ -49,6 +49,7 @@ type box struct {
 	anew     bool        // the log was read from its beginning: perhaps it is another folder's
 	paying   atomic.Bool // a goroutine pays debts
 	kicked   atomic.Bool // a goroutine is about to look at the folder
+	settling atomic.Bool // new letters are to be moved to cur/ by somebody
 
 	mu    sync.Mutex
 	st    state

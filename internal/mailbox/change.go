@@ -19,9 +19,9 @@ const Always = math.MaxUint64
 // of the files follow in the background, as debts.
 func (f *Folder) Store(ctx context.Context, uids []uint32, change FlagChange, unchangedSince uint64) (modified []uint32, err error) {
 	b := f.b
-	change.SetKeywords = sorted(change.SetKeywords)
-	change.ClearKeywords = sorted(change.ClearKeywords)
 	err = f.change(ctx, func() error {
+		change.SetKeywords = b.st.spell(change.SetKeywords)
+		change.ClearKeywords = b.st.spell(change.ClearKeywords)
 		var targets []uint32
 		targets, modified = b.targets(sorted(uids), &change, unchangedSince)
 		if len(targets) == 0 {
@@ -84,7 +84,15 @@ func (b *box) expunge(uids []uint32) error {
 	if err != nil {
 		return err
 	}
-	return b.commit(append(recs, encodeRemoved(kindExpunge, modseq, uids))...)
+	if err := b.commit(append(recs, encodeRemoved(kindExpunge, modseq, uids))...); err != nil {
+		return err
+	}
+	for _, uid := range uids {
+		d := b.st.doomed[uid]
+		d.ours = true
+		b.st.doomed[uid] = d
+	}
+	return nil
 }
 
 func (b *box) expungeable(uids []uint32) (there []uint32) {
@@ -116,7 +124,7 @@ func (f *Folder) change(ctx context.Context, do func() error) error {
 	if err := b.exclusive(ctx, do); err != nil {
 		return err
 	}
-	b.payLater(0)
+	b.payLater(b.patience())
 	return b.publish()
 }
 

@@ -35,11 +35,11 @@ func (b *box) compare(l *listing) *difference {
 	unknown := make(map[string]int, max(0, len(l.entries)-s.rows.length))
 	doomed := map[string]bool{}
 	for _, gone := range s.doomed {
-		doomed[gone.base] = true
+		doomed[keyOf(gone.base)] = true
 	}
 	for i := range l.entries {
 		e := &l.entries[i]
-		r := s.find(e.base)
+		r, key := s.find(e.base), keyOf(e.base)
 		switch {
 		case r != nil:
 			if first, twice := files[r.uid]; twice {
@@ -50,15 +50,15 @@ func (b *box) compare(l *listing) *difference {
 				d.twins = append(d.twins, twin{extra: l.entries[first].at, keeps: e.at})
 			}
 			files[r.uid] = i
-		case doomed[e.base]:
+		case doomed[key]:
 			d.returned = append(d.returned, *e)
 		default:
-			if first, twice := unknown[e.base]; twice {
+			if first, twice := unknown[key]; twice {
 				d.twins = append(d.twins, twin{extra: d.fresh[first].at, keeps: e.at})
 				d.fresh[first] = *e
 				continue
 			}
-			unknown[e.base] = len(d.fresh)
+			unknown[key] = len(d.fresh)
 			d.fresh = append(d.fresh, *e)
 		}
 	}

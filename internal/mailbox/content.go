@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"postbag/internal/maildir"
 	"postbag/internal/message"
@@ -28,7 +29,7 @@ func (f *Folder) Content(ctx context.Context, l *Letter) (*Content, error) {
 	b := f.b
 	var file *os.File
 	err := b.reach(ctx, l.UID, func(path string) (err error) {
-		file, err = os.Open(path)
+		file, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe
 		return err
 	})
 	if err != nil {
@@ -91,7 +92,8 @@ func (b *box) honest(uid uint32, size int64) bool {
 	if b.st.loadNames() != nil {
 		return false
 	}
-	return maildir.ParseName(b.st.base(r)).Size == size
+	base, _ := b.st.name(r)
+	return maildir.ParseName(base).Size == size
 }
 
 // Size is the number of octets that reading gives.

@@ -86,8 +86,8 @@ func both(ctx context.Context, x, y *box, f func() error) error {
 	if err != nil {
 		return err
 	}
-	first.payLater(0)
-	second.payLater(0)
+	first.payLater(first.patience())
+	second.payLater(second.patience())
 	return errors.Join(first.publish(), second.publish())
 }
 
@@ -123,9 +123,10 @@ func (b *box) describe(uid uint32) (a arrival, ok bool, err error) {
 	if r == nil {
 		return a, false, nil
 	}
+	base, _ := b.st.name(r)
 	return arrival{
 		id: r.id, flags: r.flags, keywords: b.st.sets[r.kw],
-		internal: r.internal, wire: r.size(), base: b.st.base(r),
+		internal: r.internal, wire: r.size(), base: base,
 	}, true, nil
 }
 

@@ -32,7 +32,20 @@ import (
 const (
 	payStep = 1000            // letters paid while the lock is held once
 	payWait = 2 * time.Second // how long the debts of others are left to them
+
+	// payPause is how long debts of our own may wait for more of them, so that
+	// many changes cost one sync of the directories.
+	payPause = 50 * time.Millisecond
 )
+
+// patience is how long to wait with what has just been promised. Letters that
+// are not in their places yet are brought at once.
+func (b *box) patience() time.Duration {
+	if len(b.st.coming) > 0 {
+		return 0
+	}
+	return payPause
+}
 
 // payLater sees to it that open debts are paid in the background.
 func (b *box) payLater(wait time.Duration) {
@@ -211,8 +224,10 @@ func (p *payer) flag(r *row) error {
 	if _, coming := p.st.coming[r.uid]; coming {
 		return nil // in the next round
 	}
+	// What others have written into the name since it was last read stays: only
+	// the debt is added to it.
 	from := p.st.where(r)
-	to := withFlags(from, r.flags)
+	to := withFlags(from, withDebt(r, entryAt(from).flags))
 	if from != to {
 		err := p.rename(from, to)
 		if errors.Is(err, fs.ErrExist) {
@@ -260,7 +275,7 @@ func (p *payer) expunges() error {
 		if len(p.gone) >= payStep {
 			return nil
 		}
-		err := p.takeAway(uid, d.at, alone)
+		err := p.takeAway(uid, d.at, alone && d.ours)
 		if errors.Is(err, fs.ErrNotExist) {
 			p.missing = true
 			continue
@@ -286,7 +301,12 @@ func (p *payer) takeAway(uid uint32, at string, alone bool) error {
 		err = p.rename(at, p.expungedName(uid))
 	}
 	if errors.Is(err, fs.ErrExist) {
-		return p.store.fs.Remove(p.path(at))
+		// The same file, linked and not yet unlinked when somebody died; or a
+		// letter of an older UIDVALIDITY, which nobody can ask for.
+		err = p.store.fs.Replace(p.path(at), p.path(p.expungedName(uid)))
+		if gone := p.store.fs.Remove(p.path(at)); err == nil && !errors.Is(gone, fs.ErrNotExist) {
+			err = gone
+		}
 	}
 	return err
 }
@@ -307,18 +327,21 @@ func (p *payer) search() error {
 	if err := p.record(l, p.compare(l)); err != nil {
 		return err
 	}
+	if len(p.st.doomed) == 0 {
+		return nil
+	}
 	// record left doomed letters that it saw with their new places; the others
 	// are gone if nothing moved during the scan.
-	if l, err = p.list(); err != nil || !l.stable() {
+	if l, err = p.calm(); err != nil || !l.calm() {
 		return err
 	}
 	there := map[string]bool{}
 	for i := range l.entries {
-		there[l.entries[i].base] = true
+		there[keyOf(l.entries[i].base)] = true
 	}
 	var gone []uint32
 	for uid, d := range p.st.doomed {
-		if !there[d.base] {
+		if !there[keyOf(d.base)] {
 			gone = append(gone, uid)
 		}
 	}

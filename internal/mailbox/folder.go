@@ -75,36 +75,74 @@ func (f *Folder) PayDebts(ctx context.Context) error {
 }
 
 // Settle moves letters from new/ to cur/ and marks those that have UIDs as
-// shown to a session (\Recent). A session that has the folder selected calls it
-// after its answer; one that examines it, STATUS and POP3 never do.
-func (f *Folder) Settle(ctx context.Context) error {
+// shown to a session (\Recent).
+func (f *Folder) Settle(ctx context.Context) error { return f.b.settleNew(ctx) }
+
+// SettleSoon has Settle done in the background, at the latest when the folder
+// is closed. A session that has the folder selected calls it when it has told
+// the client of new letters; one that examines it, STATUS and POP3 never do.
+func (f *Folder) SettleSoon() {
 	b := f.b
-	if v := f.View(); v.recent+1 >= v.uidNext && !b.hasNew() {
-		return nil
+	if !b.unsettled() || !b.settling.CompareAndSwap(false, true) {
+		return
 	}
-	if err := b.lockCtx(ctx); err != nil {
-		return err
-	}
-	defer b.unlock()
-	if err := b.refresh(); err != nil {
-		return err
-	}
-	if err := b.loadNames(); err != nil {
-		return err
-	}
-	err := b.exclusive(ctx, func() error {
-		if err := b.certify(b.moveNew); err != nil {
+	b.store.start(func(ctx context.Context) {
+		if !b.settling.CompareAndSwap(true, false) {
+			return // done by whoever closed the folder
+		}
+		err := b.settleNew(ctx)
+		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGone) {
+			b.store.o.Log.Error("move new mail to cur", "dir", b.dir, "err", err)
+		}
+	})
+}
+
+// unsettled reports whether there are letters that Settle would do something
+// about.
+func (b *box) unsettled() bool {
+	v := b.view.Load()
+	return v.recent+1 < v.uidNext || b.hasNew()
+}
+
+// settleNew does it in steps, so that others get at the folder in between.
+func (b *box) settleNew(ctx context.Context) error {
+	for more := b.unsettled(); more; {
+		err := b.lockCtx(ctx)
+		if err != nil {
 			return err
 		}
-		if b.st.recent+1 >= b.st.uidNext {
-			return nil
+		more, err = b.settleSome(ctx)
+		b.unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// settleSome moves some letters, and reports whether there may be more. The
+// caller holds sem.
+func (b *box) settleSome(ctx context.Context) (more bool, err error) {
+	if err := b.refresh(); err != nil {
+		return false, err
+	}
+	if err := b.loadNames(); err != nil {
+		return false, err
+	}
+	err = b.exclusive(ctx, func() error {
+		err := b.certify(func() (err error) {
+			more, err = b.moveNew()
+			return err
+		})
+		if err != nil || more || b.st.recent+1 >= b.st.uidNext {
+			return err
 		}
 		return b.note(encodeRecent(b.st.uidNext - 1))
 	})
-	if err != nil {
-		return err
+	if err != nil || more {
+		return more, err
 	}
-	return b.publish()
+	return false, b.publish()
 }
 
 // hasNew reports whether a letter with a UID was last seen in new/.
@@ -119,14 +157,22 @@ func (b *box) hasNew() bool {
 	return false
 }
 
-// moveNew moves letters with UIDs to cur/. The moves need no sync: a letter
-// that a crash puts back, or leaves in both, is the same letter.
-func (b *box) moveNew() error {
+// settleStep is how many letters are moved while the lock is held once.
+const settleStep = 10_000
+
+// moveNew moves letters with UIDs to cur/, and reports whether there are more
+// than it has moved. The moves need no sync: a letter that a crash puts back, or
+// leaves in both, is the same letter.
+func (b *box) moveNew() (more bool, err error) {
 	l := &listing{}
 	if err := l.read(b.path("new"), "new"); err != nil {
-		return gone(err)
+		return false, gone(err)
 	}
+	moved := 0
 	for i := range l.entries {
+		if moved >= settleStep {
+			return true, nil
+		}
 		e := &l.entries[i]
 		r := b.st.find(e.base)
 		if r == nil || e.flags != r.disk {
@@ -139,13 +185,14 @@ func (b *box) moveNew() error {
 			continue // somebody else has been at it
 		}
 		if err != nil {
-			return err
+			return false, err
 		}
+		moved++
 		b.mu.Lock()
 		b.st.place(r, to)
 		b.mu.Unlock()
 	}
-	return nil
+	return false, nil
 }
 
 // UIDL is the unique-id of a letter in POP3 (RFC 1939 section 7).
@@ -184,7 +231,8 @@ func (b *box) knownSize(uid uint32) (int64, bool) {
 	if b.st.loadNames() != nil {
 		return 0, false
 	}
-	if n := maildir.ParseName(b.st.base(r)); n.Size >= 0 && n.Wire >= n.Size {
+	base, _ := b.st.name(r)
+	if n := maildir.ParseName(base); n.Size >= 0 && n.Wire >= n.Size {
 		return n.Wire, true
 	}
 	return 0, false

@@ -79,7 +79,7 @@ func (b *box) followNames(ctx context.Context, now stamps, names map[string]bool
 
 // review finds out what has become of the letters whose files are named.
 func (b *box) review(names map[string]bool) (d *difference, ok bool, err error) {
-	there := map[string]entry{} // base name to the file
+	there := map[string]entry{} // by key
 	var went []entry
 	for at, came := range names {
 		e := entryAt(at)
@@ -94,17 +94,17 @@ func (b *box) review(names map[string]bool) (d *difference, ok bool, err error) 
 			went = append(went, e)
 			continue
 		}
-		if _, twice := there[e.base]; twice {
+		if _, twice := there[keyOf(e.base)]; twice {
 			return nil, false, nil
 		}
-		there[e.base] = e
+		there[keyOf(e.base)] = e
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	d = &difference{}
 	for _, e := range went {
 		r := b.st.find(e.base)
-		if _, moved := there[e.base]; r != nil && !moved {
+		if _, moved := there[keyOf(e.base)]; r != nil && !moved {
 			return nil, false, nil
 		}
 	}
@@ -139,7 +139,7 @@ func (b *box) reviewFile(d *difference, e entry) bool {
 	r := b.st.find(e.base)
 	if r == nil {
 		for _, gone := range b.st.doomed {
-			if gone.base == e.base {
+			if keyOf(gone.base) == keyOf(e.base) {
 				d.returned = append(d.returned, e)
 				return true
 			}

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"bytes"
 	"encoding/binary"
 	"hash/maphash"
 )
@@ -11,8 +12,8 @@ type names struct {
 	data []byte // each name with its length before it
 
 	seed   maphash.Seed
-	byHash map[uint64]uint32 // hash of base name to UID; nil until somebody asks
-	twins  map[string]uint32 // names whose hash another name has
+	byHash map[uint64]uint32 // hash of key to UID; nil until somebody asks
+	twins  map[string]uint32 // keys whose hash another one has
 }
 
 func (n *names) add(base string) uint32 {
@@ -47,9 +48,10 @@ func (n *names) learn(v *vector, base []byte, uid uint32) {
 	if n.byHash == nil {
 		return
 	}
+	base = keyBytes(base)
 	h := maphash.Bytes(n.seed, base)
 	if other, taken := n.byHash[h]; taken && other != uid {
-		if r := v.find(other); r != nil && string(n.get(r.name)) != string(base) {
+		if r := v.find(other); r != nil && string(keyBytes(n.get(r.name))) != string(base) {
 			if n.twins == nil {
 				n.twins = map[string]uint32{}
 			}
@@ -60,11 +62,20 @@ func (n *names) learn(v *vector, base []byte, uid uint32) {
 	n.byHash[h] = uid
 }
 
-// find gives the row whose letter has a base name.
+// keyBytes is keyOf.
+func keyBytes(base []byte) []byte {
+	if at := bytes.IndexByte(base, ','); at > 0 {
+		return base[:at]
+	}
+	return base
+}
+
+// find gives the row of the letter that is known by the key of a base name.
 func (n *names) find(v *vector, base string) *row {
 	if n.byHash == nil {
 		n.index(v)
 	}
+	base = keyOf(base)
 	if uid, ok := n.twins[base]; ok {
 		return v.find(uid)
 	}
@@ -72,7 +83,7 @@ func (n *names) find(v *vector, base string) *row {
 	if !ok {
 		return nil
 	}
-	if r := v.find(uid); r != nil && string(n.get(r.name)) == base {
+	if r := v.find(uid); r != nil && string(keyBytes(n.get(r.name))) == base {
 		return r
 	}
 	return nil
@@ -83,7 +94,7 @@ func (n *names) forget(r *row) {
 	if n.byHash == nil {
 		return
 	}
-	base := n.get(r.name)
+	base := keyBytes(n.get(r.name))
 	if uid, ok := n.twins[string(base)]; ok && uid == r.uid {
 		delete(n.twins, string(base))
 		return

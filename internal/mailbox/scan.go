@@ -16,6 +16,8 @@ import (
 	"syscall"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"postbag/internal/maildir"
 )
 
@@ -34,6 +36,9 @@ type stamps struct {
 	// firm: old, or this process has been watching the directories, so that
 	// what the stamps do not show is among the events.
 	firm bool
+	// young: the clock that gives directories their times has not gone on since
+	// the last change, so that the next one may leave the stamps as they are.
+	young bool
 }
 
 // settleTime is how old a stamp must be when a scan begins for the scan to be
@@ -53,7 +58,18 @@ func (b *box) stamps() (s stamps, err error) {
 		youngest = max(youngest, st.Mtim.Nano(), st.Ctim.Nano())
 	}
 	s.old = b.store.o.Now().UnixNano()-youngest >= int64(settleTime)
+	s.young = youngest >= tick()
 	return s, nil
+}
+
+// tick is the time that a file changed now would get: file systems go by the
+// coarse clock, which stands still for some milliseconds.
+func tick() int64 {
+	var t unix.Timespec
+	if unix.ClockGettime(unix.CLOCK_REALTIME_COARSE, &t) != nil {
+		return 1<<63 - 1 // never sure
+	}
+	return t.Nano()
 }
 
 // A listing is one scan of new/ and cur/.
@@ -65,11 +81,46 @@ type listing struct {
 // stable reports whether nothing came or went while the scan was made.
 func (l *listing) stable() bool { return l.before.sub == l.after.sub }
 
+// calm reports whether that is certain, so that what the scan did not show is
+// not there.
+func (l *listing) calm() bool { return l.stable() && !l.before.young }
+
+// calm scans until a scan is calm, some times. Whoever asks waits for the clock
+// to go on first.
+func (b *box) calm() (l *listing, err error) {
+	for range scans {
+		for range 10 {
+			now, err := b.stamps()
+			if err != nil {
+				return nil, gone(err)
+			}
+			if !now.young {
+				break
+			}
+			time.Sleep(2 * time.Millisecond)
+		}
+		if l, err = b.list(); err != nil || l.calm() {
+			break
+		}
+	}
+	return l, err
+}
+
 // An entry is a file in new/ or cur/.
 type entry struct {
 	base  string
 	flags Flags
 	at    string // below the folder
+}
+
+// keyOf gives the part of a base name by which a letter is known. Programs add
+// to what follows the comma and take away from it (sizes; mbsync its own
+// number), and the letter stays the same.
+func keyOf(base string) string {
+	if at := strings.IndexByte(base, ','); at > 0 {
+		return base[:at]
+	}
+	return base
 }
 
 // list scans the folder: new/ first, since letters go from there to cur/. A
@@ -203,6 +254,6 @@ func idOf(base string) uint64 {
 		return 0
 	}
 	h := fnv.New64a()
-	h.Write([]byte(base))
+	h.Write([]byte(keyOf(base)))
 	return h.Sum64()
 }

@@ -114,7 +114,7 @@ func (s *state) snapshotRows() (rows, text []byte) {
 			rows = binary.LittleEndian.AppendUint32(rows, uint32(len(text)))
 			rows = binary.LittleEndian.AppendUint32(rows, r.uid)
 			rows = append(rows, byte(r.flags))
-			base := s.names.get(r.name)
+			base, _ := s.name(r)
 			text = binary.AppendUvarint(text, uint64(len(base)))
 			text = append(text, base...)
 		}
@@ -133,8 +133,16 @@ func (s *state) encodeSnapHead(seen stamps) []byte {
 	for _, set := range s.sets {
 		e.strings(set)
 	}
-	e.num(uint64(len(s.at)))
-	for uid, at := range s.at {
+	unusual := map[uint32]string{}
+	for uid := range s.at {
+		if r := s.rows.find(uid); r != nil {
+			if _, at := s.name(r); at != "" {
+				unusual[uid] = at
+			}
+		}
+	}
+	e.num(uint64(len(unusual)))
+	for uid, at := range unusual {
 		e.num(uint64(uid))
 		e.string(at)
 	}
@@ -215,6 +223,12 @@ const (
 func (b *box) tidy() {
 	ctx, cancel := context.WithTimeout(context.Background(), tidyTime)
 	defer cancel()
+	for more := b.settling.CompareAndSwap(true, false); more; {
+		var err error
+		if more, err = b.settleSome(ctx); err != nil {
+			return
+		}
+	}
 	for more := true; more; {
 		paid, left, err := b.payOnce(ctx)
 		if err != nil {
@@ -287,8 +301,9 @@ func (s *state) records(yield func(mboxlog.Record) bool) {
 			r := &c[i]
 			a := arrival{
 				uid: r.uid, id: r.id, flags: r.flags, keywords: s.sets[r.kw],
-				internal: r.internal, wire: r.size(), saved: r.saved, base: s.base(r), at: s.at[r.uid],
+				internal: r.internal, wire: r.size(), saved: r.saved,
 			}
+			a.base, a.at = s.name(r)
 			if !yield(encodeLetters(r.modseq, []arrival{a})) {
 				return
 			}

@@ -27,6 +27,7 @@ type state struct {
 
 	sets    [][]string // keyword sets; sets[0] is empty
 	setByID map[string]uint32
+	spelled map[string]string // keywords as they were first written, by what they are in small letters
 
 	history history // what went
 
@@ -40,6 +41,7 @@ type state struct {
 type doom struct {
 	base string
 	at   string // where the file was, below the folder
+	ours bool   // by a session of this process, which is told of it at once
 }
 
 // Reset forgets everything; part of mboxlog.Reader.
@@ -47,6 +49,7 @@ func (s *state) reset() {
 	*s = state{
 		sets:    [][]string{nil},
 		setByID: map[string]uint32{"": 0},
+		spelled: map[string]string{},
 		doomed:  map[uint32]doom{},
 		coming:  map[uint32]string{},
 		at:      map[uint32]string{},
@@ -243,8 +246,32 @@ func (s *state) intern(keywords []string) uint32 {
 		n = uint32(len(s.sets))
 		s.sets = append(s.sets, slices.Clone(keywords))
 		s.setByID[key] = n
+		for _, k := range keywords {
+			if small := strings.ToLower(k); s.spelled[small] == "" {
+				s.spelled[small] = k
+			}
+		}
 	}
 	return n
+}
+
+// spell gives keywords, sorted, as they are written in this folder: case does
+// not matter (RFC 9051 section 9), the first who uses one decides.
+func (s *state) spell(keywords []string) []string {
+	var spelled []string
+	seen := map[string]bool{}
+	for _, k := range keywords {
+		small := strings.ToLower(k)
+		if seen[small] {
+			continue
+		}
+		seen[small] = true
+		if first := s.spelled[small]; first != "" {
+			k = first
+		}
+		spelled = append(spelled, k)
+	}
+	return sorted(spelled)
 }
 
 // loadNames reads the names, if that has been put off. An error means that the
@@ -283,6 +310,20 @@ func (s *state) where(r *row) string {
 
 // usual is where one expects a letter.
 func usual(base string, flags Flags) string { return "cur/" + base + ":2," + flags.String() }
+
+// name gives the base name that the file of a letter has now, and where it is
+// if that is not where one expects a letter of that name.
+func (s *state) name(r *row) (base, at string) {
+	at, unusual := s.at[r.uid]
+	if !unusual {
+		return s.base(r), ""
+	}
+	e := entryAt(at)
+	if at == usual(e.base, r.disk) {
+		at = ""
+	}
+	return e.base, at
+}
 
 // place notes where the file of a letter is.
 func (s *state) place(r *row, at string) {

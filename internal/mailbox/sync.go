@@ -40,7 +40,7 @@ func (b *box) sync(ctx context.Context) error {
 
 // unchanged reports whether the directories are known to be as the state says.
 func (b *box) unchanged(now stamps) bool {
-	return b.seen.firm && now.sub == b.seen.sub && !b.event.lost()
+	return b.seen.firm && !b.seen.young && now.sub == b.seen.sub && !b.event.lost()
 }
 
 // rescan compares the folder with the state. The scan is made before the lock
@@ -78,7 +78,7 @@ func (b *box) adopt(l *listing, d *difference) {
 	}
 	for _, e := range d.returned {
 		for uid, gone := range b.st.doomed {
-			if gone.base == e.base {
+			if keyOf(gone.base) == keyOf(e.base) {
 				gone.at = e.at
 				b.st.doomed[uid] = gone
 			}
@@ -133,17 +133,12 @@ func (b *box) confirm(l *listing, d *difference) (*listing, *difference, error) 
 	for _, uid := range d.absent {
 		missed[uid] = true
 	}
-	for range scans {
-		var err error
-		if l, err = b.list(); err != nil {
-			return nil, nil, err
-		}
-		d = b.compare(l)
-		if l.stable() {
-			break
-		}
+	l, err := b.calm()
+	if err != nil {
+		return nil, nil, err
 	}
-	if !l.stable() {
+	d = b.compare(l)
+	if !l.calm() {
 		d.absent, d.twins = nil, nil
 		return l, d, nil
 	}

@@ -1,0 +1,202 @@
+package mailbox
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// A debt adds to what others have written into the name meanwhile.
+func TestDebtsKeepTheFlagsOfOthers(t *testing.T) {
+	x := newFixture(t)
+	x.write("cur/1700000000.M1P1.host:2,S", "one\n")
+	f := x.open(x.store)
+	x.must(f.Sync(x.ctx))
+	if _, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Flagged, Clear: Seen}, Always); err != nil {
+		t.Fatal(err)
+	}
+	b := f.b
+	b.lock()
+	x.rename("cur/1700000000.M1P1.host:2,S", "cur/1700000000.M1P1.host:2,PSa")
+	b.unlock()
+	x.must(b.locate(x.ctx)) // as reading the letter does
+	x.must(f.PayDebts(x.ctx))
+	if got, want := x.files(), []string{"cur/1700000000.M1P1.host:2,FPa"}; !slices.Equal(got, want) {
+		t.Errorf("files are %q, want %q", got, want)
+	}
+	x.wantView(f, "1:FP")
+}
+
+// Letters that go from cur/ to new/ and back without a pause, so that a scan
+// misses some, are never taken for gone.
+func TestLettersThatMoveAllTheTime(t *testing.T) {
+	x := newFixture(t)
+	var names []string
+	for range 20 {
+		names = append(names, x.deliver("hi\n"))
+	}
+	s := NewStore(x.store.fs, Options{NoWatch: true})
+	defer s.Close()
+	f := x.open(s)
+	x.must(f.Sync(x.ctx))
+	want := f.View().UIDNext()
+	stop, done := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(done)
+		for n := 0; ; n++ {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			name := names[n%len(names)]
+			fresh, old := filepath.Join(x.dir, "new", name), filepath.Join(x.dir, "cur", name+":2,")
+			if n/len(names)%2 == 0 {
+				os.Rename(fresh, old)
+			} else {
+				os.Rename(old, fresh)
+			}
+		}
+	}()
+	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); { // how long it is tried, nothing that is waited for
+		x.must(f.Sync(x.ctx))
+	}
+	close(stop)
+	<-done
+	x.must(f.Sync(x.ctx))
+	if v := f.View(); v.UIDNext() != want || v.Len() != len(names) {
+		t.Errorf("%d letters, UIDNEXT %d, want %d and %d", v.Len(), v.UIDNext(), len(names), want)
+	}
+}
+
+// While the clock that directories get their times from stands still, a scan
+// that missed a letter proves nothing.
+func TestScansWithinATickProveNothing(t *testing.T) {
+	x := newFixture(t)
+	name := x.deliver("one\n")
+	f := x.open(x.store)
+	x.wantView(f, "1:")
+	x.must(os.Remove(filepath.Join(x.dir, "new", name)))
+	later := time.Now().Add(time.Hour)
+	x.must(os.Chtimes(filepath.Join(x.dir, "new"), later, later))
+	x.wantView(f, "1:")
+	x.must(os.Chtimes(filepath.Join(x.dir, "new"), time.Time{}, time.Now().Add(-time.Hour)))
+	x.wantView(f, "")
+}
+
+// mbsync adds its own number behind a comma, Dovecot mends sizes there: the
+// letter stays the same, for this process and for others.
+func TestWhatFollowsACommaMayChange(t *testing.T) {
+	x := newFixture(t)
+	x.write("cur/1700000000.M1P1.host,S=4:2,", "one\n")
+	x.write("cur/1700000001.M1P1.host:2,", "two\n")
+	f := x.open(x.store)
+	x.wantView(f, "1: 2:")
+	id := f.View().At(0).EmailID()
+	x.rename("cur/1700000000.M1P1.host,S=4:2,", "cur/1700000000.M1P1.host,S=4,W=5,U=7:2,F")
+	x.rename("cur/1700000001.M1P1.host:2,", "cur/1700000001.M1P1.host,U=8:2,")
+	x.wantView(f, "1:F 2:")
+	b := f.b
+	b.lock()
+	x.must(b.exclusive(x.ctx, func() error { return b.log.Compact(b.st.records) }))
+	b.unlock()
+	g := x.open(x.process())
+	x.wantView(g, "1:F 2:")
+	if got := g.View().At(0).EmailID(); got != id {
+		t.Errorf("EMAILID is %s, was %s", got, id)
+	}
+	if got := x.read(g, 1); got != "one\r\n" {
+		t.Errorf("letter 1 is %q", got)
+	}
+	if base, at := g.b.st.name(g.b.st.rows.find(2)); base != "1700000001.M1P1.host,U=8" || at != "" {
+		t.Errorf("letter 2 is known as %q at %q", base, at)
+	}
+	if _, err := g.Store(x.ctx, []uint32{1, 2}, FlagChange{Set: Seen}, Always); err != nil {
+		t.Fatal(err)
+	}
+	x.must(g.PayDebts(x.ctx))
+	if got, want := x.files(), []string{"cur/1700000000.M1P1.host,S=4,W=5,U=7:2,FS", "cur/1700000001.M1P1.host,U=8:2,S"}; !slices.Equal(got, want) {
+		t.Errorf("files are %q, want %q", got, want)
+	}
+}
+
+// RFC 9051 section 9: keywords are the same whatever their case.
+func TestKeywordsDifferByMoreThanCase(t *testing.T) {
+	x := newFixture(t)
+	f := x.open(x.store)
+	a := f.NewAppend()
+	x.must(a.Add(0, []string{"Work", "WORK"}, time.Time{}, strings.NewReader("one\r\n")))
+	if _, err := a.Commit(x.ctx); err != nil {
+		t.Fatal(err)
+	}
+	x.wantView(f, "1:Work")
+	change := func(c FlagChange, want string) {
+		t.Helper()
+		if _, err := f.Store(x.ctx, []uint32{1}, c, Always); err != nil {
+			t.Fatal(err)
+		}
+		x.wantView(f, want)
+		x.wantView(x.open(x.process()), want)
+	}
+	change(FlagChange{SetKeywords: []string{"work", "later", "LATER"}}, "1:Work,later")
+	change(FlagChange{ClearKeywords: []string{"WORK"}}, "1:later")
+	change(FlagChange{Replace: true, SetKeywords: []string{"wOrk"}}, "1:Work")
+}
+
+// A session goes on reading what another process has expunged, also when its
+// own process is left to take the file away.
+func TestDebtsOfTheDeadLeaveLettersReadable(t *testing.T) {
+	x := newFixture(t)
+	x.deliver("one\n")
+	f := x.open(x.store)
+	x.must(f.Sync(x.ctx))
+	other := NewStore(x.store.fs, Options{NoWatch: true})
+	g, err := other.Open(x.ctx, x.dir)
+	x.must(err)
+	g.b.paying.Store(true) // it does not get to pay
+	x.expunge(g, 1)
+	abandon(other)
+	x.must(f.PayDebts(x.ctx))
+	if got := x.files(); len(got) > 0 {
+		t.Errorf("files are %q", got)
+	}
+	if got := x.read(f, 1); got != "one\r\n" {
+		t.Errorf("letter 1 is %q", got)
+	}
+	x.must(f.Sync(x.ctx))
+	f.Close()
+	if left, err := os.ReadDir(filepath.Join(x.dir, expungedDir)); err == nil {
+		t.Errorf("%d expunged letters are left when nobody is there", len(left))
+	}
+}
+
+// What is no letter is no danger.
+func TestPipesAmongTheLetters(t *testing.T) {
+	x := newFixture(t)
+	x.must(syscall.Mkfifo(filepath.Join(x.dir, "cur", "1700000000.M1P1.host:2,"), 0o600))
+	f := x.open(x.store)
+	x.must(f.Sync(x.ctx))
+	if _, err := f.Content(x.ctx, &Letter{UID: 1}); err == nil {
+		t.Error("a pipe can be read as a letter")
+	}
+}
+
+func TestSettleSoonIsDoneWhenTheFolderIsClosed(t *testing.T) {
+	x := newFixture(t)
+	name := x.deliver("one\n")
+	f := x.open(x.store)
+	x.must(f.Sync(x.ctx))
+	f.SettleSoon()
+	f.Close()
+	if got, want := x.files(), []string{"cur/" + name + ":2,"}; !slices.Equal(got, want) {
+		t.Errorf("files are %q, want %q", got, want)
+	}
+	g := x.open(x.process())
+	if got := g.View().RecentAbove(); got != 1 {
+		t.Errorf("letters above %d are recent, want 1", got)
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"context"
 	"os"
 	"os/signal"
+	"sync"
 	"syscall"
 
 	"postbag/internal/config"
@@ -19,16 +20,18 @@ func program() config.Program {
 	return config.Program{
 		Name:     "fetch",
 		Usage:    "pull letters from mailboxes elsewhere",
-		Args:     "URL...",
+		Args:     "URL|ACCOUNT...",
 		Settings: config.Join(config.Common, settings),
 		Run:      run,
 	}
 }
 
 var settings = []config.Setting{
-	{Name: "to", Arg: "TARGET", Usage: "maildir:PATH, mbox:PATH, pipe:COMMAND, or - for standard output", Valid: validTarget},
+	{Name: "to", Arg: "TARGET", Usage: "maildir:PATH, mbox:PATH, pipe:COMMAND, smtp://HOST, lmtp://HOST, sendmail:USER, or - for standard output", Valid: validTarget},
 	{Name: "keep", Usage: "leave letters on the server, which is the default", Kind: config.Switch},
 	{Name: "delete", Usage: "delete letters on the server once they are here for good", Kind: config.Switch},
+	{Name: "delete-after", Arg: "TIME", Usage: "delete letters on the server that have been here so long", Kind: config.Duration},
+	{Name: "watch", Usage: "go on, and fetch what comes as it comes", Kind: config.Switch},
 	{Name: "folders", Arg: "PATTERN", Usage: "folders of IMAP, with * and %, repeated (default: that of the URL, or INBOX)", Kind: config.List},
 	{Name: "password-command", Arg: "COMMAND", Usage: "prints the password"},
 	{Name: "mechanism", Arg: "NAME", Usage: "plain, login, cram-md5, scram-sha-256, xoauth2 or oauthbearer (default: the best that both know)", Valid: validMechanism},
@@ -48,24 +51,17 @@ func run(ctx context.Context, v *config.Values) error {
 	os.Unsetenv("POSTBAG_FETCH_PASSWORD")
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, os.Interrupt)
 	defer stop()
-	sources, err := sources(v)
-	if err != nil {
-		return err
-	}
-	job, err := job(v)
-	if err != nil {
-		return err
-	}
 	out := newReporter(v)
-	job.Report = out.event
-	passwords := fetch.Passwords{Command: v.String("password-command"), Given: secret, Netrc: netrc(), Environ: job.Environ, Stderr: v.Stderr, Warn: out.warn}
+	tasks, err := tasks(v, out, secret)
+	if err != nil {
+		return err
+	}
+	if v.Bool("watch") {
+		return out.worst(watch(ctx, tasks))
+	}
 	var errs []error
-	for _, src := range sources {
-		one := *job
-		one.Source, one.Password = src, passwords.For(src)
-		sum, err := one.Run(ctx)
-		out.summary(src, sum)
-		if err != nil {
+	for _, t := range tasks {
+		if _, err := t.Run(ctx); err != nil {
 			errs = append(errs, err)
 		}
 		if ctx.Err() != nil {
@@ -73,4 +69,22 @@ func run(ctx context.Context, v *config.Values) error {
 		}
 	}
 	return out.worst(errs)
+}
+
+// watch watches all accounts at once, until a signal or until none of them can go
+// on.
+func watch(ctx context.Context, tasks []*fetch.Fetch) (errs []error) {
+	var mu sync.Mutex
+	var wg sync.WaitGroup
+	for _, t := range tasks {
+		wg.Go(func() {
+			if err := t.Watch(ctx); err != nil {
+				mu.Lock()
+				defer mu.Unlock()
+				errs = append(errs, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errs
 }

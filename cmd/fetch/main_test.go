@@ -6,6 +6,6 @@ import (
 	"postbag/cmd/internal/scripttest"
 )
 
-func TestScripts(t *testing.T) { scripttest.Run(t, "fetch", "popd", "imapd") }
+func TestScripts(t *testing.T) { scripttest.Run(t, "fetch", "popd", "imapd", "smtpd", "sendmail") }
 
 func TestManPage(t *testing.T) { scripttest.CheckPage(t, "fetch", "../../man/fetch.1") }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"sync"
 
 	"postbag/internal/config"
 	"postbag/internal/fetch"
@@ -16,6 +17,7 @@ import (
 type reporter struct {
 	out, err io.Writer
 	quiet    bool
+	mu       sync.Mutex
 	json     *json.Encoder // nil: text
 	terminal bool          // progress can be seen, and erased
 
@@ -51,6 +53,12 @@ type line struct {
 }
 
 func (r *reporter) event(e fetch.Event) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if e.Kind == fetch.Passed {
+		r.summary(e.Source, e.Sum)
+		return
+	}
 	if r.json != nil {
 		l := line{Event: string(e.Kind), Source: e.Source.String(), Folder: e.Folder, Key: e.Key, Size: e.Size, Path: e.Path, Text: e.Text}
 		if e.Kind == fetch.Began {
@@ -61,7 +69,7 @@ func (r *reporter) event(e fetch.Event) {
 	}
 	switch e.Kind {
 	case fetch.Warning:
-		r.warn(e.Source.String() + ": " + e.Text)
+		r.say("warning: " + e.Source.String() + ": " + e.Text)
 	case fetch.Began:
 		r.folder, r.done, r.total = e.Folder, 0, e.Total
 	case fetch.Fetched:
@@ -72,13 +80,21 @@ func (r *reporter) event(e fetch.Event) {
 	}
 }
 
+// warn tells of what belongs to no account.
 func (r *reporter) warn(text string) {
-	switch {
-	case r.json != nil:
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.json != nil {
 		r.json.Encode(line{Event: "warning", Text: text})
-	case !r.quiet:
+		return
+	}
+	r.say("warning: " + text)
+}
+
+func (r *reporter) say(text string) {
+	if !r.quiet {
 		r.erase()
-		fmt.Fprintln(r.err, "fetch: warning:", text)
+		fmt.Fprintln(r.err, "fetch:", text)
 	}
 }
 

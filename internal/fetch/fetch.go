@@ -1,13 +1,14 @@
 // Package fetch pulls letters from a remote mailbox, by IMAP or POP3, and hands
-// them to a target: a Maildir, an mbox, a command or standard output.
+// them to a target: a Maildir, an mbox, a command, a mail system or standard
+// output.
 //
 // # Guarantees
 //
 //   - A letter is deleted on the server only after the target has it for good
 //     and the journal (package fetchlog) says so, durably.
 //   - Into a Maildir or an mbox each letter comes exactly once, however often
-//     fetch is killed. A command or standard output may get the letter again
-//     that it was just getting.
+//     fetch is killed. Every other target may get the letter again that it was
+//     just getting.
 //   - What arrives is what the server sent: octet by octet, CRLF as LF. A letter
 //     that did not come whole does not arrive at all.
 //   - A server that says nothing for Timeout is given up.
@@ -40,22 +41,25 @@ type Fetch struct {
 	Target   Target
 	FS       *durable.FS
 	State    string // the directory of the journals
-	Hostname string // in names of letters
+	Hostname string // in names of letters, and said to hosts
+	Origin   string // the domain of a recipient who has none
 
-	Folders   []string // patterns of IMAP folders; none means the source's folder alone
-	Delete    bool     // delete on the server what has been delivered
-	TLS       TLSMode
-	TLSConfig *tls.Config // roots and so on; the server's name is filled in
-	Mechanism string      // the SASL mechanism, in lower case; "" takes the best that both know
-	Password  func(context.Context) (string, error)
-	Timeout   time.Duration // for each read and write; default a minute
+	Folders     []string      // patterns of IMAP folders; none means the source's folder alone
+	Delete      bool          // delete on the server what has been delivered
+	DeleteAfter time.Duration // delete what was delivered so long ago; 0: never
+	TLS         TLSMode
+	TLSConfig   *tls.Config // roots and so on; the server's name is filled in
+	Mechanism   string      // the SASL mechanism, in lower case; "" takes the best that both know
+	Password    func(context.Context) (string, error)
+	Timeout     time.Duration // for each read and write; default a minute
 
-	Stdout  io.Writer                                                         // for the target "-"
-	Stderr  io.Writer                                                         // of commands; default none
-	Environ []string                                                          // of commands
-	Dial    func(ctx context.Context, network, addr string) (net.Conn, error) // default net.Dialer
-	Report  func(Event)                                                       // told what happens; default nobody
-	Now     func() time.Time                                                  // default time.Now
+	Stdout   io.Writer                                                         // for the target "-"
+	Stderr   io.Writer                                                         // of commands; default none
+	Environ  []string                                                          // of commands
+	Sendmail []string                                                          // the program and its first arguments, for the target sendmail
+	Dial     func(ctx context.Context, network, addr string) (net.Conn, error) // default net.Dialer
+	Report   func(Event)                                                       // told what happens; default nobody
+	Now      func() time.Time                                                  // default time.Now
 }
 
 // A Summary counts what a run did.
@@ -70,12 +74,13 @@ type Summary struct {
 type Event struct {
 	Kind   EventKind
 	Source Source
-	Folder string // on the server
-	Key    string // UID or unique-id
-	Size   int64  // in wire form
-	Path   string // where a letter went, when that is a file
-	Text   string // of a warning
-	Total  int    // with Began: letters to be fetched
+	Folder string  // on the server
+	Key    string  // UID or unique-id
+	Size   int64   // in wire form
+	Path   string  // where a letter went, when that is a file
+	Text   string  // of a warning
+	Total  int     // with Began: letters to be fetched
+	Sum    Summary // with Passed
 }
 
 // EventKind says what happened.
@@ -87,6 +92,7 @@ const (
 	Fetched EventKind = "fetched" // a letter, for good
 	Deleted EventKind = "deleted" // a letter on the server
 	Warning EventKind = "warning"
+	Passed  EventKind = "passed" // all that was new is here; Sum counts what this brought
 )
 
 // Run fetches all letters that are new, once. It finishes first what a run that
@@ -94,6 +100,7 @@ const (
 func (f *Fetch) Run(ctx context.Context) (Summary, error) {
 	r := &run{Fetch: f, ctx: ctx}
 	err := r.run()
+	r.report(Event{Kind: Passed, Sum: r.sum})
 	return r.sum, err
 }
 
@@ -105,7 +112,9 @@ type run struct {
 	to  sink
 	sum Summary
 
-	release func() bool // takes off the watch of ctx over the connection
+	watching bool // the session goes on when all is fetched
+	loggedIn bool
+	release  func() bool // takes off the watch of ctx over the connection
 }
 
 // A letter is on its way from the server to the target.
@@ -126,6 +135,9 @@ type mailbox interface {
 	remove(r *run, done []letter) error
 	// close ends the session; what remove did counts only if it returns nil.
 	close(r *run) error
+	// idle waits until there may be something new; false when the server cannot
+	// tell within a session.
+	idle(r *run) (bool, error)
 	// abort drops the connection.
 	abort()
 }
@@ -134,6 +146,7 @@ func (r *run) run() (err error) {
 	if r.log, err = fetchlog.Open(r.FS, r.State, r.Source.Account(), r.Target.key()); err != nil {
 		return lockError(err)
 	}
+	r.log.Now = r.Now
 	defer r.log.Close()
 	if n := r.log.Damaged(); n > 1 { // one is the line that a crash tore
 		r.warn("%d lines of the journal were damaged; letters may be fetched again", n)
@@ -152,7 +165,8 @@ func (r *run) run() (err error) {
 	if err != nil {
 		return r.cause(err)
 	}
-	if err := box.fetch(r); err != nil {
+	r.loggedIn = true
+	if err := r.session(box); err != nil {
 		box.abort()
 		return r.cause(err)
 	}
@@ -160,6 +174,24 @@ func (r *run) run() (err error) {
 		return r.cause(err)
 	}
 	return r.to.refused()
+}
+
+// session fetches what is new, and again whenever there may be more if that is
+// to be watched for.
+func (r *run) session(box mailbox) error {
+	for {
+		if err := box.fetch(r); err != nil {
+			return err
+		}
+		if !r.watching {
+			return nil
+		}
+		r.report(Event{Kind: Passed, Sum: r.sum})
+		r.sum = Summary{}
+		if more, err := box.idle(r); err != nil || !more {
+			return err
+		}
+	}
 }
 
 // cause prefers the reason why a session was ended to what that looks like.
@@ -240,6 +272,21 @@ func (r *run) flush(box mailbox) error {
 		letters[i] = d.letter
 	}
 	return box.remove(r, letters)
+}
+
+// deletes reports whether anything may be deleted on the server.
+func (r *run) deletes() bool { return r.Delete || r.DeleteAfter > 0 }
+
+// due are those of letters delivered before that are to be deleted now.
+func (r *run) due(left []letter) []letter {
+	if r.Delete {
+		return left
+	}
+	if r.DeleteAfter == 0 {
+		return nil
+	}
+	limit := r.now().Add(-r.DeleteAfter)
+	return slices.DeleteFunc(left, func(l letter) bool { return l.folder.DoneAt(l.key).After(limit) })
 }
 
 func (r *run) report(e Event) {

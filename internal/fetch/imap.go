@@ -15,8 +15,10 @@ import (
 
 // An imapBox is an IMAP session.
 type imapBox struct {
-	conn *watchedConn
-	c    *imapclient.Client
+	conn    *watchedConn
+	c       *imapclient.Client
+	changed chan struct{} // the server has told of something in the open folder
+	folders int           // that are fetched
 }
 
 func (r *run) connectIMAP() (mailbox, error) {
@@ -24,7 +26,7 @@ func (r *run) connectIMAP() (mailbox, error) {
 	if err != nil {
 		return nil, err
 	}
-	box := &imapBox{conn: &watchedConn{Conn: conn, timeout: r.timeout()}}
+	box := &imapBox{conn: &watchedConn{Conn: conn, timeout: r.timeout()}, changed: make(chan struct{}, 1)}
 	if err := r.openIMAP(box); err != nil {
 		box.abort()
 		return nil, err
@@ -42,7 +44,7 @@ func (b *imapBox) wait(do func() error) error {
 // openIMAP makes the session secret and logs in.
 func (r *run) openIMAP(b *imapBox) error {
 	err := b.wait(func() error {
-		options := &imapclient.Options{TLSConfig: r.tlsConfig()}
+		options := &imapclient.Options{TLSConfig: r.tlsConfig(), UnilateralDataHandler: b.news()}
 		if r.mode() == TLSStart {
 			return r.startIMAP(b, options)
 		}
@@ -135,8 +137,8 @@ func (b *imapBox) command(r *run, what string, err error) error {
 // An imapFolder is a folder on the server, and where its letters go.
 type imapFolder struct{ name, local string }
 
-// folders lists what is to be fetched.
-func (b *imapBox) folders(r *run) ([]imapFolder, error) {
+// list lists what is to be fetched.
+func (b *imapBox) list(r *run) ([]imapFolder, error) {
 	if len(r.Folders) == 0 {
 		return []imapFolder{{name: r.Source.Folder}}, nil
 	}
@@ -177,18 +179,32 @@ func localFolder(name string, delim rune) string {
 func (b *imapBox) fetch(r *run) error {
 	var folders []imapFolder
 	err := b.wait(func() (err error) {
-		folders, err = b.folders(r)
+		folders, err = b.list(r)
 		return err
 	})
 	if err != nil {
 		return err
 	}
+	b.folders = len(folders)
+	// The inbox comes last: it stays open, and is the one that IDLE is about.
+	slices.SortStableFunc(folders, func(a, c imapFolder) int { return compareBool(a.local == "", c.local == "") })
 	for _, f := range folders {
 		if err := b.fetchFolder(r, f); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// compareBool puts false before true.
+func compareBool(a, b bool) int {
+	switch {
+	case a == b:
+		return 0
+	case b:
+		return -1
+	}
+	return 1
 }
 
 // close logs out. What was deleted is deleted, so that an error here is none.

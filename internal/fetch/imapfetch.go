@@ -39,8 +39,8 @@ func (b *imapBox) fetchFolder(r *run, f imapFolder) error {
 			return err
 		}
 	}
-	if r.Delete && len(left) > 0 {
-		return b.remove(r, left)
+	if old := r.due(left); len(old) > 0 {
+		return b.remove(r, old)
 	}
 	return nil
 }
@@ -48,7 +48,7 @@ func (b *imapBox) fetchFolder(r *run, f imapFolder) error {
 // open selects a folder, for reading only if nothing is to be deleted, and
 // lists its letters.
 func (b *imapBox) open(r *run, name string) (validity uint32, uids []imap.UID, err error) {
-	data, err := b.c.Select(name, &imap.SelectOptions{ReadOnly: !r.Delete}).Wait()
+	data, err := b.c.Select(name, &imap.SelectOptions{ReadOnly: !r.deletes()}).Wait()
 	if err != nil {
 		return 0, nil, b.command(r, "open folder "+strconv.Quote(name)+" of", err)
 	}

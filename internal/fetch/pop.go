@@ -131,10 +131,8 @@ func (b *popBox) fetchNamed(r *run, ids, sizes []popclient.Item) error {
 		return err
 	}
 	r.sum.Known += len(left)
-	if r.Delete {
-		if err := b.remove(r, left); err != nil {
-			return err
-		}
+	if err := b.remove(r, r.due(left)); err != nil {
+		return err
 	}
 	return b.retrieve(r, wanted)
 }
@@ -237,5 +235,8 @@ func (b *popBox) close(r *run) error {
 	}
 	return localError("journal", r.log.Forget(popFolder, keys...))
 }
+
+// idle: a session of POP3 shows the letters that there were at its begin.
+func (b *popBox) idle(*run) (bool, error) { return false, nil }
 
 func (b *popBox) abort() { b.c.Close() }

@@ -20,6 +20,7 @@ import (
 type streamSink struct {
 	*run
 	give     func(ctx context.Context, l letter, text *staged) error
+	close    func() // nil: nothing is to be closed
 	done     []delivered
 	records  []fetchlog.Placement
 	refusals int // letters in a row that the command would not have
@@ -90,18 +91,26 @@ func (s *streamSink) refused() error {
 	return status.Exit(status.ExTempFail, "deliver", fmt.Errorf("%d letters were refused, the last: %w", s.total, s.last))
 }
 
-func (s *streamSink) discard() {}
+func (s *streamSink) discard() {
+	if s.close != nil {
+		s.close()
+	}
+}
 
 // commandLimit is how long a command may take for one letter.
 const commandLimit = 10 * time.Minute
 
-// pipe runs the target's command with a letter on its standard input, in
-// disk form.
+// pipe runs the target's command with a letter on its standard input.
 func (s *run) pipe(ctx context.Context, _ letter, text *staged) error {
+	return s.command(ctx, text, func(ctx context.Context) *exec.Cmd { return exec.CommandContext(ctx, "/bin/sh", "-c", s.Target.Arg) })
+}
+
+// command runs a command with a letter on its standard input, in disk form.
+func (s *run) command(ctx context.Context, text *staged, make func(context.Context) *exec.Cmd) error {
 	// SIGTERM lets a command finish: its letter is delivered, and to be noted.
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), commandLimit)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "/bin/sh", "-c", s.Target.Arg)
+	cmd := make(ctx)
 	cmd.Env, cmd.Stdout, cmd.Stderr = s.Environ, s.Stderr, s.Stderr
 	cmd.WaitDelay = time.Second
 	in, err := cmd.StdinPipe()

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"strings"
 
+	"postbag/internal/address"
 	"postbag/internal/durable"
 	"postbag/internal/fetchlog"
 	"postbag/internal/maildir"
@@ -21,7 +22,7 @@ import (
 // A Target is where letters go.
 type Target struct {
 	Kind TargetKind
-	Arg  string // an absolute path, or a command
+	Arg  string // an absolute path, a command, a URL, or a user
 }
 
 // TargetKind is the way in which letters go somewhere.
@@ -29,31 +30,41 @@ type TargetKind string
 
 // The kinds of Target.
 const (
-	ToMaildir TargetKind = "maildir"
-	ToMbox    TargetKind = "mbox"
-	ToPipe    TargetKind = "pipe"
-	ToStdout  TargetKind = "-"
+	ToMaildir  TargetKind = "maildir"
+	ToMbox     TargetKind = "mbox"
+	ToPipe     TargetKind = "pipe"
+	ToSMTP     TargetKind = "smtp"
+	ToLMTP     TargetKind = "lmtp"
+	ToSendmail TargetKind = "sendmail"
+	ToStdout   TargetKind = "-"
 )
 
-// ParseTarget reads maildir:PATH, mbox:PATH, pipe:COMMAND or "-". Errors are of
-// usage.
+// ParseTarget reads maildir:PATH, mbox:PATH, pipe:COMMAND, smtp:// and lmtp://
+// with a host, sendmail:USER or "-". Errors are of usage.
 func ParseTarget(s string) (Target, error) {
 	if s == "-" {
 		return Target{Kind: ToStdout}, nil
 	}
-	kind, arg, ok := strings.Cut(s, ":")
-	switch k := TargetKind(kind); {
-	case !ok || arg == "":
-	case k == ToMaildir, k == ToMbox:
-		path, err := filepath.Abs(arg)
-		if err != nil {
-			return Target{}, status.Exit(status.ExUsage, "target "+s, err)
+	kind, arg, _ := strings.Cut(s, ":")
+	t := Target{TargetKind(kind), arg}
+	err := errors.New("must be maildir:PATH, mbox:PATH, pipe:COMMAND, smtp://HOST, lmtp://HOST, sendmail:USER or -")
+	if arg != "" {
+		switch t.Kind {
+		case ToMaildir, ToMbox:
+			t.Arg, err = filepath.Abs(arg)
+		case ToSMTP, ToLMTP:
+			t.Arg = s
+			_, err = parseRelay(t.Kind, s)
+		case ToSendmail:
+			_, err = address.ParseList(arg)
+		case ToPipe:
+			err = nil
 		}
-		return Target{k, path}, nil
-	case k == ToPipe:
-		return Target{k, arg}, nil
 	}
-	return Target{}, status.Exit(status.ExUsage, "target "+s, errors.New("must be maildir:PATH, mbox:PATH, pipe:COMMAND or -"))
+	if err != nil {
+		return Target{}, status.Exit(status.ExUsage, "target "+s, err)
+	}
+	return t, nil
 }
 
 // key names the target in the journal.
@@ -91,6 +102,10 @@ func (r *run) openSink() (sink, error) {
 		return &mboxSink{run: r}, nil
 	case ToPipe:
 		return &streamSink{run: r, give: r.pipe}, nil
+	case ToSendmail:
+		return &streamSink{run: r, give: r.sendmail}, nil
+	case ToSMTP, ToLMTP:
+		return r.openRelay()
 	case ToStdout:
 		return &streamSink{run: r, give: r.print}, nil
 	}
@@ -119,12 +134,16 @@ func (l letter) placement(digest string) fetchlog.Placement {
 type measure struct {
 	sum  hash.Hash
 	size int64
+	high bool // there are octets above 127
 }
 
 func newMeasure() *measure { return &measure{sum: sha256.New()} }
 
 func (m *measure) Write(p []byte) (int, error) {
 	m.size += int64(len(p))
+	for i := 0; i < len(p) && !m.high; i++ {
+		m.high = p[i] > 127
+	}
 	return m.sum.Write(p)
 }
 
@@ -137,6 +156,7 @@ type staged struct {
 	*durable.File
 	digest string
 	size   int64
+	high   bool
 }
 
 // stage reads a letter to its end, so that nobody gets half of one.
@@ -158,7 +178,7 @@ func (r *run) stage(text io.Reader) (*staged, error) {
 		f.Close()
 		return nil, localError("stage letter", err)
 	}
-	return &staged{f, m.digest(), m.size}, nil
+	return &staged{f, m.digest(), m.size, m.high}, nil
 }
 
 // copyLetter copies, and tells an error of writing, which is ours, from one of

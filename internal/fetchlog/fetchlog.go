@@ -45,6 +45,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"postbag/internal/durable"
 )
@@ -54,6 +55,8 @@ var ErrLocked = errors.New("account is being fetched by another process")
 
 // A Log is an open journal. It is not safe for concurrent use.
 type Log struct {
+	Now func() time.Time // nil: time.Now
+
 	fs      *durable.FS
 	path    string
 	lock    *durable.File
@@ -72,8 +75,14 @@ type Folder struct {
 	log      *Log
 	name     string
 	validity uint32
-	done     map[string]string // key to digest
+	done     map[string]delivery // by key
 	former   map[string]int    // digests of letters of a former UIDVALIDITY, and how many of each
+}
+
+// A delivery is what is known of a letter that was delivered.
+type delivery struct {
+	digest string
+	at     int64 // seconds since 1970
 }
 
 // A Placement is a letter that is safe on the disk and on its way to its place.
@@ -185,7 +194,7 @@ func (l *Log) Folder(name string, validity uint32) (f *Folder, renewed bool, err
 func (l *Log) folder(name string) *Folder {
 	f := l.folders[name]
 	if f == nil {
-		f = &Folder{log: l, name: name, done: map[string]string{}, former: map[string]int{}}
+		f = &Folder{log: l, name: name, done: map[string]delivery{}, former: map[string]int{}}
 		l.folders[name] = f
 	}
 	return f
@@ -200,6 +209,15 @@ func (f *Folder) Done(key string) bool {
 	return ok
 }
 
+// DoneAt is when that was; zero when it has not been.
+func (f *Folder) DoneAt(key string) time.Time {
+	d, ok := f.done[key]
+	if !ok {
+		return time.Time{}
+	}
+	return time.Unix(d.at, 0)
+}
+
 // Keys lists the keys of all letters that have been delivered.
 func (f *Folder) Keys() []string { return slices.Collect(maps.Keys(f.done)) }
 
@@ -211,9 +229,14 @@ func (f *Folder) Former(digest string) int { return f.former[digest] }
 // Done notes letters, keys and digests of which are given, as delivered. When
 // it returns, they stay so.
 func (l *Log) Done(letters ...Placement) error {
+	now := time.Now
+	if l.Now != nil {
+		now = l.Now
+	}
+	at := strconv.FormatInt(now().Unix(), 10)
 	var recs []record
 	for _, p := range letters {
-		recs = append(recs, record{"done", p.Folder, p.Key, p.Digest})
+		recs = append(recs, record{"done", p.Folder, p.Key, p.Digest, at})
 	}
 	return l.append(recs)
 }
@@ -289,7 +312,8 @@ func (l *Log) rewrite() error {
 func (f *Folder) records() []record {
 	recs := []record{{"validity", f.name, strconv.FormatUint(uint64(f.validity), 10)}}
 	for _, key := range slices.Sorted(maps.Keys(f.done)) {
-		recs = append(recs, record{"done", f.name, key, f.done[key]})
+		d := f.done[key]
+		recs = append(recs, record{"done", f.name, key, d.digest, strconv.FormatInt(d.at, 10)})
 	}
 	for _, digest := range slices.Sorted(maps.Keys(f.former)) {
 		recs = append(recs, record{"former", f.name, digest, strconv.Itoa(f.former[digest])})
@@ -381,8 +405,12 @@ func (l *Log) apply(r record) bool {
 			return false
 		}
 		l.folder(r[1]).renew(uint32(v))
-	case r[0] == "done" && len(r) == 4:
-		l.folder(r[1]).add(r[2], r[3])
+	case r[0] == "done" && len(r) == 5:
+		at, err := strconv.ParseInt(r[4], 10, 64)
+		if err != nil {
+			return false
+		}
+		l.folder(r[1]).add(r[2], delivery{r[3], at})
 		delete(l.pending, pendingKey{r[1], r[2]})
 	case r[0] == "placed" && len(r) == 8:
 		offset, err := strconv.ParseInt(r[7], 10, 64)
@@ -410,18 +438,18 @@ func (f *Folder) renew(validity uint32) {
 	if f.validity == validity {
 		return
 	}
-	for _, digest := range f.done {
-		f.former[digest]++
+	for _, d := range f.done {
+		f.former[d.digest]++
 	}
-	f.validity, f.done = validity, map[string]string{}
+	f.validity, f.done = validity, map[string]delivery{}
 }
 
 // add notes a letter, which may be one that was known before its key changed.
-func (f *Folder) add(key, digest string) {
-	f.done[key] = digest
-	if f.former[digest] > 1 {
-		f.former[digest]--
+func (f *Folder) add(key string, d delivery) {
+	f.done[key] = d
+	if f.former[d.digest] > 1 {
+		f.former[d.digest]--
 	} else {
-		delete(f.former, digest)
+		delete(f.former, d.digest)
 	}
 }

@@ -59,7 +59,7 @@ func task(v *config.Values, operand string, out *reporter, secret string) (*fetc
 }
 
 // urlKey is what an account has that is no flag.
-var urlKey = config.Setting{Name: "url", Valid: func(s string) error { _, err := fetch.ParseURL(s); return err }}
+var urlKey = config.Setting{Name: "url", FlagOnly: true, Valid: func(s string) error { _, err := fetch.ParseURL(s); return err }}
 
 // accountsFile is where named accounts are.
 func accountsFile() string {

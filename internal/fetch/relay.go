@@ -92,7 +92,7 @@ func relay(ctx context.Context, client *smtpout.Client, t relayTarget, text *sta
 	if err != nil {
 		return err
 	}
-	mail := smtpout.Mail{From: from, Rcpts: []smtpout.Rcpt{{Address: t.to}}, Size: text.size, EightBit: text.high}
+	mail := smtpout.Mail{From: from, Rcpts: []smtpout.Rcpt{{Address: t.to}}}
 	// SIGTERM lets a letter finish, as with a command.
 	results, err := client.Deliver(context.WithoutCancel(ctx), t.hop, mail, func() (io.ReadCloser, error) {
 		_, err := text.Seek(0, io.SeekStart)

@@ -134,16 +134,12 @@ func (l letter) placement(digest string) fetchlog.Placement {
 type measure struct {
 	sum  hash.Hash
 	size int64
-	high bool // there are octets above 127
 }
 
 func newMeasure() *measure { return &measure{sum: sha256.New()} }
 
 func (m *measure) Write(p []byte) (int, error) {
 	m.size += int64(len(p))
-	for i := 0; i < len(p) && !m.high; i++ {
-		m.high = p[i] > 127
-	}
 	return m.sum.Write(p)
 }
 
@@ -156,7 +152,6 @@ type staged struct {
 	*durable.File
 	digest string
 	size   int64
-	high   bool
 }
 
 // stage reads a letter to its end, so that nobody gets half of one.
@@ -178,7 +173,7 @@ func (r *run) stage(text io.Reader) (*staged, error) {
 		f.Close()
 		return nil, localError("stage letter", err)
 	}
-	return &staged{f, m.digest(), m.size, m.high}, nil
+	return &staged{f, m.digest(), m.size}, nil
 }
 
 // copyLetter copies, and tells an error of writing, which is ours, from one of

@@ -76,7 +76,7 @@ type Folder struct {
 	name     string
 	validity uint32
 	done     map[string]delivery // by key
-	former   map[string]int    // digests of letters of a former UIDVALIDITY, and how many of each
+	former   map[string]int      // digests of letters of a former UIDVALIDITY, and how many of each
 }
 
 // A delivery is what is known of a letter that was delivered.

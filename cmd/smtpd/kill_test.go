@@ -37,6 +37,7 @@ func TestKilledAtAnyInstantNothingAcknowledgedIsLost(t *testing.T) {
 type killer struct {
 	t               *testing.T
 	dir, spool, bin string
+	args            []string // of smtpd, beside those of start
 	log             logLines
 
 	mu           sync.Mutex
@@ -67,8 +68,9 @@ func newKiller(t *testing.T, bin string) *killer {
 
 // start runs smtpd and gives its address.
 func (k *killer) start() (*exec.Cmd, string) {
-	cmd := exec.Command(k.bin, "--spool", k.spool, "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
-		"--hostname", "mx.example.org", "--domain", "example.org", "--listen", "smtp://127.0.0.1:0")
+	args := append([]string{"--spool", k.spool, "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
+		"--hostname", "mx.example.org", "--domain", "example.org", "--listen", "smtp://127.0.0.1:0"}, k.args...)
+	cmd := exec.Command(k.bin, args...)
 	log, err := cmd.StderrPipe()
 	if err != nil {
 		k.t.Fatal(err)

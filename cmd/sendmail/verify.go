@@ -47,8 +47,8 @@ func routes(v *config.Values, x *recipient.Expander) error {
 			return status.Exit(status.ExConfig, "routes", err)
 		}
 	}
-	if url := v.String("smarthost"); url != "" {
-		r, err := route.ParseURL(url)
+	if urls := v.Strings("smarthost"); len(urls) > 0 {
+		r, err := route.ParseHosts(urls)
 		if err != nil {
 			return status.Exit(status.ExConfig, "smarthost", err)
 		}

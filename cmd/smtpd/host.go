@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"strings"
 	"sync"
 	"sync/atomic"
 
@@ -128,10 +127,7 @@ func (h *host) remote() (*deliver.Remote, error) {
 	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool}
 	return &deliver.Remote{
 		Sender: h.client, Resolver: resolver, Hostname: v.String("hostname"), Port: v.Int("smtp-port"),
-		Password: func(host, user string) (string, bool) {
-			p, ok := logins[strings.ToLower(host)+" "+user]
-			return p, ok
-		},
+		Password: logins.password,
 	}, nil
 }
 
@@ -150,35 +146,6 @@ func roots(v *config.Values) (*x509.CertPool, error) {
 		return nil, fmt.Errorf("%s: no certificate in PEM", path)
 	}
 	return pool, nil
-}
-
-// passwords reads the password file: machine, login and password of netrc(5), by
-// host and user.
-func passwords(v *config.Values) (map[string]string, error) {
-	path := v.String("password-file")
-	if path == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string]string{}
-	words := strings.Fields(string(text))
-	var machine, login string
-	for i := 0; i+1 < len(words); i += 2 {
-		switch words[i] {
-		case "machine":
-			machine, login = strings.ToLower(words[i+1]), ""
-		case "login":
-			login = words[i+1]
-		case "password":
-			all[machine+" "+login] = words[i+1]
-		default:
-			return nil, fmt.Errorf("%s: %q is none of machine, login, password", path, words[i])
-		}
-	}
-	return all, nil
 }
 
 // startRunner runs the queue beside the sessions; stop ends it and waits.

@@ -12,6 +12,7 @@ import (
 var own = []config.Setting{
 	{Name: "relay-from", Arg: "NET", Usage: "network that may relay without AUTH, repeated", Kind: config.List, Default: "127.0.0.0/8,::1/128", Valid: config.ValidNet},
 	{Name: "resolver", Arg: "HOST:PORT", Usage: "DNS server (default: those of /etc/resolv.conf)", Valid: config.ValidHostPort},
+	{Name: "password-command", Arg: "COMMAND", Usage: "prints the password or token of USER@HOST; HOST is $1, USER $2"},
 	{Name: "smtp-port", Arg: "N", Usage: "port of MX hosts", Kind: config.Number, Default: "25"},
 	{Name: "tls-ca", Arg: "FILE", Usage: "certificates that other hosts are checked by, PEM (default: the system's)", File: true},
 	{Name: "max-size", Arg: "SIZE", Usage: "largest message", Kind: config.Size, Default: "50M"},
@@ -31,7 +32,7 @@ func settings() []config.Setting {
 	relay := config.Join(config.Relay)
 	for i := range relay {
 		if relay[i].Name == "smarthost" {
-			relay[i].Valid = wire.ValidRoute
+			relay[i].Valid = wire.ValidSmarthost
 		}
 	}
 	return wire.Settings(protocols, config.Join(relay, own)...)

@@ -48,7 +48,8 @@ type Remote struct {
 	Names    []string // others by which this host may stand among the MX hosts
 	Port     int      // of MX hosts; 0: 25
 	IP       string   // "4" or "6": only addresses of that version
-	Password func(host, user string) (password string, ok bool)
+	Password func(ctx context.Context, host, user string) (string, error)
+	Commands Commander
 }
 
 // Limits of one attempt, so that a domain with many dead hosts does not keep a
@@ -70,6 +71,9 @@ func (r *Remote) Key(d recipient.Destination) string {
 // Send makes one attempt for recipients of one destination, host after host
 // until one decides.
 func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to []spool.Recipient) []Outcome {
+	if d.Route.Kind == route.Pipe {
+		return r.commands(ctx, d, m, to)
+	}
 	hops, err := r.hops(ctx, d)
 	if err != nil {
 		return same(len(to), Outcome{Err: err})
@@ -95,6 +99,17 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 		}
 	}
 	return same(len(to), failed.outcome(d))
+}
+
+// commands runs the command of a route once for each recipient.
+func (r *Remote) commands(ctx context.Context, d recipient.Destination, m Mail, to []spool.Recipient) []Outcome {
+	all := make([]Outcome, len(to))
+	for i := range to {
+		each := d
+		each.Address = to[i].Address
+		all[i] = r.Commands.run(ctx, each, m, to[i])
+	}
+	return all
 }
 
 func same(n int, o Outcome) []Outcome { return slices.Repeat([]Outcome{o}, n) }
@@ -130,7 +145,7 @@ var errNoHost = errors.New("no host")
 // hops gives the hosts to try, in order, without their addresses.
 func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield func(smtpout.Hop) bool), error) {
 	if d.Route.Kind != route.MX {
-		return slices.Values([]smtpout.Hop{hopOf(d.Route)}), nil
+		return hopsOf(d.Route), nil
 	}
 	hosts, err := r.exchangers(ctx, d.Address.Domain)
 	if err != nil {
@@ -149,9 +164,20 @@ func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield 
 	}, nil
 }
 
+// hopsOf are the hosts of a route, in turn.
+func hopsOf(t route.Route) func(yield func(smtpout.Hop) bool) {
+	return func(yield func(smtpout.Hop) bool) {
+		for r := &t; r != nil; r = r.Next {
+			if !yield(hopOf(*r)) {
+				return
+			}
+		}
+	}
+}
+
 // hopOf is the host of a route that names one: there is no look-up of MX then.
 func hopOf(t route.Route) smtpout.Hop {
-	hop := smtpout.Hop{Host: t.Host, Port: t.Port, LMTP: t.Kind == route.LMTP, User: t.User}
+	hop := smtpout.Hop{Host: t.Host, Port: t.Port, LMTP: t.Kind == route.LMTP, User: t.User, Mechanism: t.Auth}
 	if hop.LMTP && t.Path != "" {
 		hop.Socket, hop.TLS = t.Path, smtpout.None
 	}
@@ -213,7 +239,7 @@ func (r *Remote) complete(ctx context.Context, hop smtpout.Hop) (smtpout.Hop, er
 	}
 	hop.Addrs = addrs
 	if hop.User != "" {
-		hop.Password, err = r.password(hop)
+		hop.Password, err = r.password(ctx, hop)
 	}
 	return hop, err
 }
@@ -233,16 +259,18 @@ func (r *Remote) usable(addrs []netip.Addr) []netip.Addr {
 	return addrs[:maxAddrs]
 }
 
-func (r *Remote) password(hop smtpout.Hop) (string, error) {
+func (r *Remote) password(ctx context.Context, hop smtpout.Hop) (string, error) {
+	err := errNoPassword
 	if r.Password != nil {
-		if password, ok := r.Password(hop.Host, hop.User); ok {
+		var password string
+		if password, err = r.Password(ctx, hop.Host, hop.User); err == nil {
 			return password, nil
 		}
 	}
-	return "", status.Temp("log in at "+hop.Host, "4.7.0", "no password for host "+hop.Host, errNoPassword)
+	return "", status.Temp("log in at "+hop.Host, "4.7.0", "no password for host "+hop.Host, err)
 }
 
-var errNoPassword = errors.New("none in the password file")
+var errNoPassword = errors.New("there is no password file")
 
 // envelope is what a host is told of a message.
 func envelope(m Mail, to []spool.Recipient) (smtpout.Mail, error) {

@@ -86,7 +86,7 @@ func (s *sender) tried() string {
 
 func destination(t *testing.T, to, by string) recipient.Destination {
 	t.Helper()
-	r, err := route.ParseURL(by)
+	r, err := route.ParseTarget(by)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -138,6 +138,8 @@ func TestSendTriesTheHostsOfADestination(t *testing.T) {
 		"a route to a host that does not exist waits": {to: "x@a.example", by: "smtp://nowhere", code: "4.4.4"},
 		"a host that is ourselves is the last":        {to: "x@a.example", fails: map[string]error{"mx1": status.Perm("greet", "5.4.6", "loop", smtpout.ErrLoop)}, tried: "mx1", class: status.Permanent, code: "5.4.6"},
 		"and there is no other":                       {to: "x@a.example", by: "smtp://smart", fails: map[string]error{"smart": temp}, tried: "smart", code: "4.4.1"},
+		"the next of several":                         {to: "x@a.example", by: "smtp://mx1 smtp://smart", fails: map[string]error{"mx1": temp}, tried: "mx1 smart"},
+		"one of several that does not exist":          {to: "x@a.example", by: "smtp://nowhere smtp://smart", tried: "smart"},
 		"without the password of its user we wait":    {to: "x@a.example", by: "smtps://eve@smart", code: "4.7.0"},
 	} {
 		if c.by == "" {
@@ -158,17 +160,18 @@ func TestSendTriesTheHostsOfADestination(t *testing.T) {
 
 func TestRoutes(t *testing.T) {
 	for by, want := range map[string]smtpout.Hop{
-		"mx:":                        {Host: "mx1", Port: 2525},
-		"smtp://smart":               {Host: "smart", Port: 25},
-		"smtp+starttls://ann@smart":  {Host: "smart", Port: 587, TLS: smtpout.StartTLS, User: "ann", Password: "secret"},
-		"smtps://ann@smart:4465":     {Host: "smart", Port: 4465, TLS: smtpout.Implicit, User: "ann", Password: "secret"},
-		"lmtp://smart:2424":          {Host: "smart", Port: 2424, LMTP: true},
-		"lmtp:///run/dovecot/lmtp":   {Socket: "/run/dovecot/lmtp", LMTP: true, TLS: smtpout.None},
-		"smtp+starttls://smart:1587": {Host: "smart", Port: 1587, TLS: smtpout.StartTLS},
+		"smtps://ann;AUTH=LOGIN@smart": {Host: "smart", Port: 465, TLS: smtpout.Implicit, User: "ann", Password: "secret", Mechanism: "LOGIN"},
+		"mx:":                          {Host: "mx1", Port: 2525},
+		"smtp://smart":                 {Host: "smart", Port: 25},
+		"smtp+starttls://ann@smart":    {Host: "smart", Port: 587, TLS: smtpout.StartTLS, User: "ann", Password: "secret"},
+		"smtps://ann@smart:4465":       {Host: "smart", Port: 4465, TLS: smtpout.Implicit, User: "ann", Password: "secret"},
+		"lmtp://smart:2424":            {Host: "smart", Port: 2424, LMTP: true},
+		"lmtp:///run/dovecot/lmtp":     {Socket: "/run/dovecot/lmtp", LMTP: true, TLS: smtpout.None},
+		"smtp+starttls://smart:1587":   {Host: "smart", Port: 1587, TLS: smtpout.StartTLS},
 	} {
 		s := &sender{}
 		r := &Remote{Sender: s, Resolver: dns, Hostname: "us.example", Port: 2525, IP: "4",
-			Password: func(host, user string) (string, bool) { return "secret", host == "smart" && user == "ann" }}
+			Password: func(_ context.Context, host, user string) (string, error) { return "secret", nil }}
 		got := r.Send(ctx, destination(t, "x@a.example", by), mail("x\n"), []spool.Recipient{{Address: addr("x@a.example")}})
 		if got[0].Err != nil || len(s.hops) != 1 {
 			t.Errorf("%s: %v", by, got[0].Err)
@@ -179,7 +182,7 @@ func TestRoutes(t *testing.T) {
 			t.Errorf("%s: addresses %v", by, hop.Addrs)
 		}
 		hop.Addrs = nil
-		if hop.String() != want.String() || hop.TLS != want.TLS || hop.LMTP != want.LMTP || hop.User != want.User || hop.Password != want.Password {
+		if hop.String() != want.String() || hop.TLS != want.TLS || hop.LMTP != want.LMTP || hop.User != want.User || hop.Password != want.Password || hop.Mechanism != want.Mechanism {
 			t.Errorf("%s: %+v, want %+v", by, hop, want)
 		}
 	}

@@ -30,8 +30,12 @@ type Destination struct {
 	Name    string          // the same at each attempt: the key of what is remembered
 	Address address.Address // final: behind aliases and subaddress
 	Dir     string          // the Maildir of this host; "" for another host
-	UID     int             // owner of Dir; -1 is the process's
-	Route   route.Route     // to another host
+	UID     int             // owner of Dir, or who a command runs as; -1 is the process's
+	GID     int             // of a command
+	Home    string          // where a command runs
+	Route   route.Route     // to another host or a command
+
+	FromLine bool // the command wants the line "From " before the letter
 }
 
 // Local reports whether it is a Maildir of this host.
@@ -155,7 +159,7 @@ func (x *expansion) add(a address.Address, depth int) error {
 func (x *expansion) byRoute(a address.Address, r route.Route) error {
 	switch r.Kind {
 	case route.Error:
-		return status.Perm("resolve "+a.String(), "5.1.1", r.Text, errRoute)
+		return status.Perm("resolve "+a.String(), r.Code, r.Text, errRoute)
 	case route.Maildir:
 		x.take(Destination{Name: "maildir:" + r.Path, Address: a, Dir: r.Path, UID: -1})
 		return nil
@@ -166,7 +170,7 @@ func (x *expansion) byRoute(a address.Address, r route.Route) error {
 			}
 		}
 	}
-	x.take(Destination{Name: "remote:" + a.Canonical().String(), Address: a, UID: -1, Route: r})
+	x.take(Destination{Name: "remote:" + a.Canonical().String(), Address: a, UID: -1, GID: -1, Route: r})
 	return nil
 }
 

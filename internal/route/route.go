@@ -12,8 +12,13 @@
 //	smtps://[USER@]HOST             TLS from the start
 //	lmtp://HOST:PORT, lmtp:///PATH  LMTP
 //	maildir:PATH                    a Maildir of this host
-//	error:TEXT                      nobody: refused
+//	pipe:COMMAND                    standard input of a command of sh(1)
+//	error:TEXT                      nobody: refused; TEXT may begin with a code, "5.7.1 no"
 //	mx:                             as the DNS says
+//
+// Of URLs with a host several may stand in a line: the next is tried when the one
+// before decides about nobody. USER may be USER;AUTH=MECHANISM (as in RFC 5092),
+// which demands that mechanism.
 //
 // The package does no input or output of its own.
 package route
@@ -23,6 +28,7 @@ import (
 	"fmt"
 	"net/url"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -38,6 +44,7 @@ const (
 	SMTP    Kind = "smtp"
 	LMTP    Kind = "lmtp"
 	Maildir Kind = "maildir"
+	Pipe    Kind = "pipe"
 	Error   Kind = "error"
 )
 
@@ -58,13 +65,25 @@ type Route struct {
 	Port int
 	TLS  TLS
 	User string // logs in
+	Auth string // with this mechanism of SASL; "": the best that is offered
 	Path string // of a Maildir, or of the socket of LMTP
-	Text string // of error
+	Text string // of error; the command of pipe
+	Code string // of error: an enhanced status code of class 5
+	Next *Route // tried when this host decides about nobody
 	url  string
 }
 
-// String is the URL, without a password: there is none in it.
-func (r Route) String() string { return r.url }
+// String is the URL, without a password: there is none in it. Those of further
+// hosts follow.
+func (r Route) String() string {
+	if r.Next != nil {
+		return r.url + " " + r.Next.String()
+	}
+	return r.url
+}
+
+// IsHost reports whether the route names a host to speak to.
+func (r Route) IsHost() bool { return r.Kind == SMTP || r.Kind == LMTP }
 
 // A Table is a list of routes.
 type Table struct {
@@ -93,11 +112,39 @@ func (t *Table) add(line string) error {
 		return errors.New("is not PATTERN URL")
 	}
 	pattern, target := line[:at], strings.TrimSpace(line[at:])
-	r, err := ParseURL(target)
+	r, err := ParseTarget(target)
 	if err != nil {
 		return err
 	}
 	return t.put(pattern, r)
+}
+
+// ParseTarget reads the URL of a route, or several of hosts.
+func ParseTarget(s string) (Route, error) {
+	first, rest, more := strings.Cut(s, " ")
+	if r, err := ParseURL(first); !more || err != nil || !r.IsHost() {
+		return ParseURL(s) // commands and texts may hold blanks
+	}
+	return ParseHosts(append([]string{first}, strings.Fields(rest)...))
+}
+
+// ParseHosts reads the URLs of hosts that are tried in turn.
+func ParseHosts(urls []string) (Route, error) {
+	var next *Route
+	for _, url := range slices.Backward(urls) {
+		r, err := ParseURL(url)
+		if err == nil && !r.IsHost() {
+			err = fmt.Errorf("%q is not a host", url)
+		}
+		if err != nil {
+			return Route{}, err
+		}
+		r.Next, next = next, &r
+	}
+	if next == nil {
+		return Route{}, errors.New("no URL of a host")
+	}
+	return *next, nil
 }
 
 func (t *Table) put(pattern string, r Route) error {
@@ -191,7 +238,11 @@ func ParseURL(s string) (Route, error) {
 		}
 		return Route{Kind: Maildir, Path: path.Clean(rest), url: s}, nil
 	case "pipe":
-		return Route{}, fmt.Errorf("%q: routes to commands are not there yet", s)
+		command := strings.TrimSpace(rest)
+		if command == "" {
+			return Route{}, fmt.Errorf("%q: the command is missing", s)
+		}
+		return Route{Kind: Pipe, Text: command, url: s}, nil
 	}
 	return parseHost(s)
 }
@@ -200,7 +251,20 @@ func parseError(s, text string) (Route, error) {
 	if text == "" {
 		text = "mail for this address is refused"
 	}
-	return Route{Kind: Error, Text: text, url: s}, nil
+	code := "5.1.1"
+	if word, rest, ok := strings.Cut(text, " "); ok && isCode(word) {
+		code, text = word, strings.TrimSpace(rest)
+	}
+	return Route{Kind: Error, Text: text, Code: code, url: s}, nil
+}
+
+// isCode tells an enhanced status code of failure (RFC 3463 section 2).
+func isCode(s string) bool {
+	rest, ok := strings.CutPrefix(s, "5.")
+	subject, detail, dot := strings.Cut(rest, ".")
+	_, serr := strconv.ParseUint(subject, 10, 10)
+	_, derr := strconv.ParseUint(detail, 10, 10)
+	return ok && dot && serr == nil && derr == nil
 }
 
 // hostScheme gives what a scheme says of a host: kind, TLS and port.
@@ -237,7 +301,7 @@ func parseHost(s string) (Route, error) {
 		return Route{}, fmt.Errorf("%q is not SCHEME://HOST", s)
 	}
 	if r.Port, err = port(u, r.Port); err == nil {
-		r.User, err = user(u, r.TLS)
+		r.User, r.Auth, err = user(u, r.TLS)
 	}
 	if err != nil {
 		return Route{}, fmt.Errorf("route to %s: %w", r.Host, err)
@@ -256,16 +320,27 @@ func port(u *url.URL, usual int) (int, error) {
 	return int(n), nil
 }
 
-// user gives the login; %40 stands for @ in it.
-func user(u *url.URL, tls TLS) (string, error) {
+// mechanisms are those that a route may demand.
+var mechanisms = []string{"PLAIN", "LOGIN", "CRAM-MD5", "SCRAM-SHA-256", "XOAUTH2", "OAUTHBEARER"}
+
+// user gives the login and its mechanism; %40 stands for @ in it.
+func user(u *url.URL, tls TLS) (name, mechanism string, err error) {
 	if u.User == nil {
-		return "", nil
+		return "", "", nil
 	}
 	if _, has := u.User.Password(); has {
-		return "", errors.New("a password has no place here: put it into the password file")
+		return "", "", errors.New("a password has no place here: put it into the password file")
 	}
 	if tls == Opportunistic {
-		return "", errors.New("a login needs smtp+starttls:// or smtps://")
+		return "", "", errors.New("a login needs smtp+starttls:// or smtps://")
 	}
-	return u.User.Username(), nil
+	name, mechanism, given := strings.Cut(u.User.Username(), ";AUTH=")
+	mechanism = strings.ToUpper(mechanism)
+	switch {
+	case name == "":
+		return "", "", errors.New("the name of a user is missing")
+	case given && !slices.Contains(mechanisms, mechanism):
+		return "", "", fmt.Errorf("unknown mechanism %q", mechanism)
+	}
+	return name, mechanism, nil
 }

@@ -35,14 +35,18 @@ func TestParseURL(t *testing.T) {
 		"lmtp://h.example:24":               {Kind: LMTP, Host: "h.example", Port: 24},
 		"lmtp:///run/lmtp":                  {Kind: LMTP, Path: "/run/lmtp"},
 		"maildir:/m//x/":                    {Kind: Maildir, Path: "/m/x"},
-		"error:gone away":                   {Kind: Error, Text: "gone away"},
+		"error:gone away":                   {Kind: Error, Text: "gone away", Code: "5.1.1"},
+		"error:5.7.1 no":                    {Kind: Error, Text: "no", Code: "5.7.1"},
+		"error:4.7.1 no":                    {Kind: Error, Text: "4.7.1 no", Code: "5.1.1"},
+		"pipe:cat >> /tmp/x":                {Kind: Pipe, Text: "cat >> /tmp/x"},
+		"smtps://a;AUTH=xoauth2@h.example":  {Kind: SMTP, Host: "h.example", Port: 465, TLS: Implicit, User: "a", Auth: "XOAUTH2"},
 	} {
 		want.url = in
 		if got, err := ParseURL(in); err != nil || got != want {
 			t.Errorf("ParseURL(%s) = %+v, %v; want %+v", in, got, err, want)
 		}
 	}
-	for _, in := range []string{"", "x", "mx:x", "smtp://", "smtp://h/x", "smtp://h:0", "smtp://h:99999", "smtp://u@h", "smtps://u:p@h", "maildir:x", "pipe:cat", "http://h", "smtp://h?x", "lmtp:///"} {
+	for _, in := range []string{"", "x", "mx:x", "smtp://", "smtp://h/x", "smtp://h:0", "smtp://h:99999", "smtp://u@h", "smtps://u:p@h", "maildir:x", "pipe:", "smtps://;AUTH=PLAIN@h", "smtps://u;AUTH=GSSAPI@h", "http://h", "smtp://h?x", "lmtp:///"} {
 		if got, err := ParseURL(in); err == nil {
 			t.Errorf("ParseURL(%s) = %+v, want an error", in, got)
 		}
@@ -51,7 +55,8 @@ func TestParseURL(t *testing.T) {
 
 func TestErrorsNameTheLine(t *testing.T) {
 	for text, want := range map[string]string{
-		"\na.b pipe:x\n":                   `routes:2: "pipe:x": routes to commands are not there yet`,
+		"\na.b pipe:\n":                    `routes:2: "pipe:": the command is missing`,
+		"a.b smtp://h mx:\n":               `routes:1: "mx:" is not a host`,
 		"a.b\n":                            "routes:1: is not PATTERN URL",
 		"a.b mx:\nA.B mx:\n":               "routes:2: pattern A.B is there twice",
 		"* mx:\n* mx:\n":                   "routes:2: pattern * is there twice",
@@ -61,6 +66,19 @@ func TestErrorsNameTheLine(t *testing.T) {
 		if _, err := Parse("routes", text); err == nil || err.Error() != want {
 			t.Errorf("Parse(%q): %v, want %s", text, err, want)
 		}
+	}
+}
+
+func TestSeveralHosts(t *testing.T) {
+	r, err := ParseTarget("smtp://a.example:26  smtps://ann@b.example")
+	if err != nil || r.Host != "a.example" || r.Next == nil || r.Next.User != "ann" || r.Next.Next != nil || r.String() != "smtp://a.example:26 smtps://ann@b.example" {
+		t.Errorf("%s, %v", r, err)
+	}
+	if r, err := ParseTarget("pipe:a smtp://b"); err != nil || r.Text != "a smtp://b" {
+		t.Errorf("%+v, %v", r, err)
+	}
+	if _, err := ParseHosts(nil); err == nil {
+		t.Error("no host is a route")
 	}
 }
 

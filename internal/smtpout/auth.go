@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"net"
+	"slices"
 	"strings"
 
 	"github.com/emersion/go-sasl"
@@ -30,10 +31,33 @@ func (c *conn) login() error {
 		return c.noLogin("bad user name or password for "+name, err)
 	}
 	line := "AUTH " + name
-	if initial != nil {
-		line += " " + initialResponse(initial)
+	if initial == nil {
+		return c.exchange(line, client)
 	}
-	return c.exchange(line, client)
+	if full := line + " " + initialResponse(initial); len(full)+2 <= maxCommand {
+		return c.exchange(full, client)
+	}
+	return c.exchange(line, &lateClient{client, initial})
+}
+
+// maxCommand is what every host takes in one line, with its CRLF (RFC 5321
+// section 4.5.3.1.4). An initial response that does not fit waits for the first
+// challenge (RFC 4954 section 4).
+const maxCommand = 512
+
+// A lateClient answers the first challenge, which is empty, with what would have
+// been the initial response.
+type lateClient struct {
+	sasl.Client
+	initial []byte
+}
+
+func (l *lateClient) Next(challenge []byte) ([]byte, error) {
+	if answer := l.initial; answer != nil {
+		l.initial = nil
+		return answer, nil
+	}
+	return l.Client.Next(challenge)
 }
 
 // initialResponse is "=" for one that is empty (RFC 4954 section 4).
@@ -47,7 +71,7 @@ func initialResponse(b []byte) string {
 // exchange answers challenges until the host is content.
 func (c *conn) exchange(line string, client sasl.Client) error {
 	for range 10 {
-		r, err := c.command(line, c.t.Command)
+		r, err := c.say("AUTH", line, c.t.Command)
 		if err != nil {
 			return err
 		}
@@ -87,31 +111,55 @@ func (c *conn) loopback() bool {
 
 var errNoMechanism = errors.New("no common mechanism")
 
-// mechanism takes the best one that is offered.
+// preferred are the mechanisms for passwords, the best first. Those for tokens are
+// only used where the route demands them.
+var preferred = []string{"SCRAM-SHA-256", "PLAIN", "LOGIN", "CRAM-MD5"}
+
+// mechanism takes the one that is demanded, or the best that is offered.
 func (c *conn) mechanism() (string, sasl.Client, error) {
-	offered := " " + strings.ToUpper(c.ext["AUTH"]) + " "
-	user, password := c.hop.User, c.hop.Password
-	has := func(name string) bool { return strings.Contains(offered, " "+name+" ") }
-	switch {
-	case has("SCRAM-SHA-256"):
-		cl, err := scram.SHA256.NewClient(user, password, "")
-		if err != nil {
-			return "", nil, err
+	offered := strings.Fields(strings.ToUpper(c.ext["AUTH"]))
+	wanted := preferred
+	if c.hop.Mechanism != "" {
+		wanted = []string{c.hop.Mechanism}
+	}
+	for _, name := range wanted {
+		if slices.Contains(offered, name) {
+			client, err := c.newClient(name)
+			return name, client, err
 		}
-		return "SCRAM-SHA-256", &scramClient{cl.NewConversation()}, nil
-	case has("PLAIN"):
-		return "PLAIN", sasl.NewPlainClient("", user, password), nil
-	case has("LOGIN"):
-		return "LOGIN", &loginClient{user: user, password: password}, nil
-	case has("CRAM-MD5"):
-		return "CRAM-MD5", &cramClient{user, password}, nil
 	}
 	return "", nil, errNoMechanism
+}
+
+func (c *conn) newClient(name string) (sasl.Client, error) {
+	user, password := c.hop.User, c.hop.Password
+	switch name {
+	case "SCRAM-SHA-256":
+		cl, err := scram.SHA256.NewClient(user, password, "")
+		if err != nil {
+			return nil, err
+		}
+		return &scramClient{cl.NewConversation()}, nil
+	case "PLAIN":
+		return sasl.NewPlainClient("", user, password), nil
+	case "LOGIN":
+		return &loginClient{user: user, password: password}, nil
+	case "CRAM-MD5":
+		return &cramClient{user, password}, nil
+	case "XOAUTH2":
+		return &tokenClient{name, "user=" + user + "\x01auth=Bearer " + password + "\x01\x01", ""}, nil
+	case "OAUTHBEARER":
+		return sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: password, Host: c.hop.Host, Port: c.hop.Port}), nil
+	}
+	return nil, errNoMechanism
 }
 
 // proved makes sure that the host knows the password too, where the mechanism
 // has it say so.
 func (c *conn) proved(client sasl.Client) error {
+	if late, ok := client.(*lateClient); ok {
+		client = late.Client
+	}
 	if s, ok := client.(*scramClient); ok && !s.conv.Valid() {
 		return c.noLogin("it did not prove that it knows the password", nil)
 	}
@@ -161,3 +209,12 @@ func (c *cramClient) Next(challenge []byte) ([]byte, error) {
 	mac.Write(challenge)
 	return []byte(c.user + " " + hex.EncodeToString(mac.Sum(nil))), nil
 }
+
+// A tokenClient is XOAUTH2, which no RFC has. To a token that is refused the host
+// answers with a challenge that says why; the empty answer to it brings the
+// failure.
+type tokenClient struct{ name, initial, answer string }
+
+func (t *tokenClient) Start() (string, []byte, error) { return t.name, []byte(t.initial), nil }
+
+func (t *tokenClient) Next([]byte) ([]byte, error) { return []byte(t.answer), nil }

@@ -167,11 +167,16 @@ func (c *conn) flush(limit time.Duration) error {
 // command sends one command and reads its reply.
 func (c *conn) command(line string, limit time.Duration) (reply, error) {
 	verb, _, _ := strings.Cut(line, " ")
+	return c.say(verb, line, limit)
+}
+
+// say sends a line that has another name in errors: answers of AUTH are secrets.
+func (c *conn) say(what, line string, limit time.Duration) (reply, error) {
 	c.queue(line)
 	if err := c.flush(limit); err != nil {
-		return reply{}, c.lost(verb, err)
+		return reply{}, c.lost(what, err)
 	}
-	return c.read(verb, limit)
+	return c.read(what, limit)
 }
 
 // read reads a reply. 421 means that the host is about to close (RFC 5321

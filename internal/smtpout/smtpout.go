@@ -56,15 +56,16 @@ const (
 
 // A Hop is one host that letters are given to.
 type Hop struct {
-	Host     string       // its name, for TLS and messages
-	Addrs    []netip.Addr // tried in this order; none: Host is looked up by the dialler
-	Port     int
-	Socket   string // path of a Unix socket instead
-	LMTP     bool
-	TLS      Policy
-	User     string // logs in when it is not ""
-	Password string
-	Foreign  bool // it is another host for sure: one that greets with our own name is a loop
+	Host      string       // its name, for TLS and messages
+	Addrs     []netip.Addr // tried in this order; none: Host is looked up by the dialler
+	Port      int
+	Socket    string // path of a Unix socket instead
+	LMTP      bool
+	TLS       Policy
+	User      string // logs in when it is not ""
+	Password  string // or the token of XOAUTH2 and OAUTHBEARER
+	Mechanism string // the only one to log in with; "": the best that is offered
+	Foreign   bool   // it is another host for sure: one that greets with our own name is a loop
 }
 
 // String names the hop in messages.
@@ -78,7 +79,7 @@ func (h Hop) String() string {
 // key is what connections are kept by: the host and all that was agreed with it,
 // not the address, for that changes its place from answer to answer of the DNS.
 func (h Hop) key() string {
-	words := []string{h.String(), strconv.FormatBool(h.LMTP), strconv.Itoa(int(h.TLS)), h.User, h.Password}
+	words := []string{h.String(), strconv.FormatBool(h.LMTP), strconv.Itoa(int(h.TLS)), h.User, h.Password, h.Mechanism}
 	return strings.Join(words, "\x00")
 }
 

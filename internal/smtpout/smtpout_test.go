@@ -78,9 +78,10 @@ func (s *script) serve(c net.Conn) {
 			return
 		}
 		line = strings.TrimSuffix(line, "\r\n")
-		verb := strings.ToUpper(strings.FieldsFunc(line+" ", func(r rune) bool { return r == ' ' || r == ':' })[0])
+		verb, _, _ := strings.Cut(strings.ToUpper(line), " ")
+		verb, _, _ = strings.Cut(verb, ":")
 		s.note(line)
-		if verb == s.hangUp {
+		if s.hangUp != "" && verb == s.hangUp {
 			return
 		}
 		switch {
@@ -606,25 +607,45 @@ func TestAuth(t *testing.T) {
 	}{
 		"PLAIN in one step":              {"AUTH LOGIN PLAIN", map[string]string{"AUTH": "235 ok"}, "ok", "AUTH PLAIN AGFubgBzZWNyZXQ="},
 		"LOGIN in three":                 {"AUTH LOGIN", map[string]string{"AUTH": "334 VXNlcm5hbWU6", "YW5U": "334 UGFzc3dvcmQ6", "YW5UYQ==": ""}, "error 4.4.2", "AUTH LOGIN\nYW5u"},
+		"a host that is gone in between": {"AUTH LOGIN", map[string]string{"AUTH": "334 VXNlcm5hbWU6", "YW5U": "334 UGFzc3dvcmQ6"}, "gone", "c2VjcmV0"},
 		"a wrong password is temporary":  {"AUTH PLAIN", map[string]string{"AUTH": "535 5.7.8 wrong"}, "error 4.7.8", "AUTH PLAIN"},
 		"nothing that both know":         {"AUTH GSSAPI", nil, "error 4.7.8", "EHLO"},
 		"a server that cannot prove it":  {"AUTH SCRAM-SHA-256", map[string]string{"AUTH": "235 ok"}, "error 4.7.8", "AUTH SCRAM-SHA-256"},
+		"a token in one step":            {"AUTH PLAIN;XOAUTH2 XOAUTH2", map[string]string{"AUTH": "235 ok"}, "ok", "AUTH XOAUTH2 dXNlcj1hbm4BYXV0aD1CZWFyZXIgc2VjcmV0AQE="},
+		"a token that is refused":        {"AUTH XOAUTH2", map[string]string{"AUTH": "334 eyJzdGF0dXMiOiI0MDAifQ==", "": "535 5.7.8 no"}, "error 4.7.8", "AUTH XOAUTH2 dXNl"},
+		"a token of RFC 7628":            {"AUTH OAUTHBEARER", map[string]string{"AUTH": "235 ok"}, "ok", "AUTH OAUTHBEARER "},
+		"a long token waits":             {"AUTH XOAUTH2", map[string]string{"AUTH": "334 ", "DXNLCJ1HBM4BYXV0AD1CZWFYZXIGC2VJCMV0": ""}, "long", "AUTH XOAUTH2\ndXNlcj1hbm4BYXV0aD1CZWFyZXIgeHh4"},
+		"the mechanism that is demanded": {"AUTH PLAIN LOGIN", map[string]string{"AUTH": "535 5.7.8 no"}, "error 4.7.8", "AUTH LOGIN"},
+		"an old form of the keyword":     {"AUTH=PLAIN", map[string]string{"AUTH": "235 ok"}, "ok", "AUTH PLAIN AGFubgBzZWNyZXQ="},
 		"a challenge that is not base64": {"AUTH CRAM-MD5", map[string]string{"AUTH": "334 ***"}, "error 4.7.8", "AUTH CRAM-MD5"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{ehlo: c.offer, replies: c.replies}
 			if strings.HasPrefix(name, "LOGIN") {
-				s.hangUp = "C2VJCMV0"
-				s.replies = map[string]string{"AUTH": "334 VXNlcm5hbWU6", "YW5U": "334 UGFzc3dvcmQ6", "C2VJCMV0": "235 ok"}
-				s.hangUp, c.want = "", "ok"
+				s.replies, c.want = map[string]string{"AUTH": "334 VXNlcm5hbWU6", "YW5U": "334 UGFzc3dvcmQ6", "C2VJCMV0": "235 ok"}, "ok"
 			}
 			hop := s.host(t)
 			hop.User, hop.Password = "ann", "secret"
+			switch {
+			case strings.Contains(name, "RFC 7628"):
+				hop.Mechanism = "OAUTHBEARER"
+			case strings.Contains(name, "token"):
+				hop.Mechanism = "XOAUTH2"
+			case strings.Contains(name, "demanded"):
+				hop.Mechanism = "LOGIN"
+			}
+			if c.want == "gone" {
+				s.hangUp, c.want = "C2VJCMV0", "error 4.4.2"
+			}
+			if c.want == "long" {
+				hop.Password, c.want = strings.Repeat("x", 600), "ok"
+				s.replies = map[string]string{"AUTH": "334 "}
+			}
 			results, err := client(t).Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, source("x\n"))
 			got := outcome(results)
 			if err != nil {
 				got = "error " + status.Code(err)
-				if strings.Contains(err.Error(), "secret") {
+				if strings.Contains(err.Error(), "secret") || strings.Contains(err.Error(), "c2Vj") {
 					t.Error("the error holds the password")
 				}
 			}

@@ -1,7 +1,6 @@
 package wire
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"sync/atomic"
@@ -30,8 +29,8 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 	if e.Routes, err = readRoutes(v.String("routes")); err != nil {
 		return nil, err
 	}
-	if s := v.String("smarthost"); s != "" {
-		r, err := route.ParseURL(s)
+	if urls := v.Strings("smarthost"); len(urls) > 0 {
+		r, err := route.ParseHosts(urls)
 		if err != nil {
 			return nil, fmt.Errorf("smarthost: %w", err)
 		}
@@ -51,12 +50,9 @@ func readRoutes(path string) (*route.Table, error) {
 	return route.Parse(path, string(text))
 }
 
-// ValidRoute checks the URL of a smarthost.
-func ValidRoute(s string) error {
-	r, err := route.ParseURL(s)
-	if err == nil && (r.Kind == route.MX || r.Kind == route.Error || r.Kind == route.Maildir) {
-		err = errors.New("is not a host")
-	}
+// ValidSmarthost checks the URL of a smarthost.
+func ValidSmarthost(s string) error {
+	_, err := route.ParseHosts([]string{s})
 	return err
 }
 

@@ -103,6 +103,22 @@ func (s *FS) Rename(from, to string) error {
 	})
 }
 
+// RenameUnique is Rename for a new name that no other file ever has. A file
+// server may have done it and answered the repeated request with ENOENT or EEXIST:
+// then the old name is gone and the new one there, and that is success.
+func (s *FS) RenameUnique(from, to string) error {
+	err := s.Rename(from, to)
+	if err == nil || !errors.Is(err, iofs.ErrExist) && !errors.Is(err, iofs.ErrNotExist) {
+		return err
+	}
+	_, left := os.Lstat(from)
+	_, there := os.Lstat(to)
+	if errors.Is(left, iofs.ErrNotExist) && there == nil {
+		return nil
+	}
+	return err
+}
+
 // linkUnlink renames by a second name, which link(2) refuses where one is.
 // Directories have only one; nobody else makes those that we rename.
 func linkUnlink(from, to string) error {

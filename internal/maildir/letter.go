@@ -169,27 +169,11 @@ func (l *Letter) Place(ctx context.Context, sub, flags string) (name string, err
 		name = ParseName(name).WithFlags(flags).String()
 	}
 	to := l.dir + "/" + sub + "/" + name
-	if err := rename(l.fs, l.at, to); err != nil {
+	if err := l.fs.RenameUnique(l.at, to); err != nil {
 		return "", fmt.Errorf("place letter: %w", err)
 	}
 	l.at, l.sub = to, sub
 	return name, nil
-}
-
-// rename moves without replacing. A file server may have done it and answered
-// the repeated request with ENOENT or EEXIST: then the old name is gone and the
-// new one there. No other file ever has that name.
-func rename(fs *durable.FS, from, to string) error {
-	err := fs.Rename(from, to)
-	if err == nil || !errors.Is(err, iofs.ErrExist) && !errors.Is(err, iofs.ErrNotExist) {
-		return err
-	}
-	left, lerr := exists(from)
-	there, terr := exists(to)
-	if lerr == nil && terr == nil && !left && there {
-		return nil
-	}
-	return err
 }
 
 // SyncDir makes the name that Place gave durable. Deliveries into one Maildir

@@ -174,15 +174,6 @@ func IsMaildir(dir string) bool {
 	return true
 }
 
-// exists reports whether there is anything with that name.
-func exists(name string) (bool, error) {
-	_, err := os.Lstat(name)
-	if errors.Is(err, iofs.ErrNotExist) {
-		return false, nil
-	}
-	return err == nil, err
-}
-
 // has reports whether new/ or cur/ of dir has a letter with that base name,
 // whatever its flags.
 func has(dir, base string) (bool, error) {

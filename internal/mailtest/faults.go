@@ -54,10 +54,12 @@ var faults = map[durable.OpKind][]fault{
 	durable.OpSyncDir:   {{err: syscall.EIO}, {err: syscall.EIO, after: true}},
 }
 
-// A breaker fails one step.
+// A breaker fails one step: the nth of a kind, for steps of several goroutines
+// come in any order.
 type breaker struct {
 	mu    sync.Mutex
-	at    int
+	kind  durable.OpKind
+	nth   int
 	fault fault
 	kinds []durable.OpKind // of the steps taken
 	what  string           // failed
@@ -66,7 +68,7 @@ type breaker struct {
 // Step implements durable.Tracer.
 func (b *breaker) Step(op durable.Op, do func() error) error {
 	b.mu.Lock()
-	now := len(b.kinds) == b.at
+	now := op.Kind == b.kind && count(b.kinds, op.Kind) == b.nth
 	b.kinds = append(b.kinds, op.Kind)
 	if now {
 		b.what = fmt.Sprint(op.Kind, " ", op.Path)
@@ -88,14 +90,14 @@ func (b *breaker) Step(op durable.Op, do func() error) error {
 // step may have.
 func Faults(t *testing.T, s FaultScenario) {
 	t.Helper()
-	plain := &breaker{at: -1}
+	plain := &breaker{}
 	if _, err := s.once(t, plain); err != nil {
 		t.Fatalf("without a fault: %v", err)
 	}
 	runs, failed := 0, 0
 	for at, kind := range plain.kinds {
 		for _, f := range faults[kind] {
-			b := &breaker{at: at, fault: f}
+			b := &breaker{kind: kind, nth: count(plain.kinds[:at], kind), fault: f}
 			runs++
 			ended, err := s.once(t, b)
 			if err != nil {
@@ -117,4 +119,13 @@ func (s FaultScenario) once(t *testing.T, b *breaker) (ended, found error) {
 	s.Setup(durable.New(), root)
 	ended = s.Run(durable.NewTraced(b), root)
 	return ended, s.Check(root, ended)
+}
+
+func count(kinds []durable.OpKind, kind durable.OpKind) (n int) {
+	for _, k := range kinds {
+		if k == kind {
+			n++
+		}
+	}
+	return n
 }

@@ -131,7 +131,10 @@ func (r Report) words(w *bufio.Writer) {
 	case Delivered:
 		io.WriteString(w, "Your message was delivered to the recipients below, as you asked to be told.\n")
 	default:
-		io.WriteString(w, "Your message could not be delivered to one or more recipients.\nIt is attached below"+ifElse(r.Full, ".\n", " with its header only.\n"))
+		io.WriteString(w, "Your message could not be delivered to one or more recipients.\n")
+		if r.Original != nil {
+			io.WriteString(w, "It is attached below"+ifElse(r.Full, ".\n", " with its header only.\n"))
+		}
 	}
 	for _, rcpt := range r.Recipients {
 		fmt.Fprintf(w, "\n<%s>%s:\n", oneLineText(rcpt.Final.String()), origWords(rcpt))

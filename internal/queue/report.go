@@ -124,8 +124,7 @@ func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
 	}
 	err := a.queueReport(ctx, env, n, true)
-	if err != nil && !errors.Is(err, spool.ErrQueued) {
-		// The letter may be what cannot be read.
+	if errors.Is(err, errUnreadable) {
 		err = a.queueReport(ctx, env, n, false)
 	}
 	if err != nil && !errors.Is(err, spool.ErrQueued) {
@@ -133,6 +132,20 @@ func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 	}
 	a.events.Reported(ctx, &a.e.Envelope, env.ID, n.to)
 	return env.ID, nil
+}
+
+// errUnreadable says that the letter is what stands in the way of its report.
+var errUnreadable = errors.New("the letter cannot be read")
+
+// An original is a letter that is sent back.
+type original struct{ io.ReadCloser }
+
+func (o original) Read(p []byte) (int, error) {
+	n, err := o.ReadCloser.Read(p)
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("%w: %w", errUnreadable, err)
+	}
+	return n, err
 }
 
 func (a *attempt) queueReport(ctx context.Context, env *spool.Envelope, n notice, withLetter bool) error {
@@ -148,7 +161,7 @@ func (a *attempt) queueReport(ctx context.Context, env *spool.Envelope, n notice
 			return err
 		}
 		defer body.Close()
-		letter = body
+		letter = original{body}
 	}
 	received := message.Trace{ByHost: a.Hostname, ID: string(env.ID), UID: -1, At: env.Arrived}.Received()
 	if _, err := d.Write(received.Raw); err != nil {

@@ -236,13 +236,24 @@ func (s *steps) Step(op durable.Op, do func() error) error {
 	return do()
 }
 
-func TestTheDirectWayIsShort(t *testing.T) {
-	w, trace := newWorld(t), &steps{}
-	w.send("x@far.example", "ann@here.example") // makes the Maildir
-	w.intake.Local = &deliver.Local{FS: durable.NewTraced(trace), Hostname: "here.example"}
-	w.send("x@far.example", "ann@here.example")
-	want := "[create write sync close rename syncdir]"
-	if got := fmt.Sprint(trace.done); got != want {
-		t.Errorf("%s, want %s", got, want)
+// TestALetterCostsOneFileAndTwoSyncs holds what each of the two ways costs: a
+// file, one sync of it, and one of its directory, which sessions share.
+func TestALetterCostsOneFileAndTwoSyncs(t *testing.T) {
+	for name, to := range map[string][]string{
+		"the direct way": {"ann@here.example"},
+		"the queue":      {"ann@here.example", "bob@here.example"},
+	} {
+		w, trace := newWorld(t), &steps{}
+		w.send("x@far.example", "ann@here.example") // makes the Maildir
+		fs := durable.NewTraced(trace)
+		s, err := spool.Open(fs, filepath.Join(w.dir, "spool"), spool.Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.intake.Spool, w.intake.Local = s, &deliver.Local{FS: fs, Hostname: "here.example"}
+		w.send("x@far.example", to...)
+		if got, want := fmt.Sprint(trace.done), "[create write sync close rename syncdir]"; got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
 	}
 }

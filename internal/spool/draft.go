@@ -151,7 +151,7 @@ func (d *Draft) commit(dir, name string) error {
 		fs.Remove(d.tmp)
 		return err
 	}
-	if err := fs.Rename(d.tmp, to); err != nil {
+	if err := fs.RenameUnique(d.tmp, to); err != nil {
 		fs.Remove(d.tmp)
 		return err
 	}

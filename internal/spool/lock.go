@@ -208,8 +208,11 @@ func (l *Locked) Begin(ctx context.Context, next Event) error {
 	to := "queue/cur/" + base + ":2,"
 	err := l.s.fs.Rename(l.s.Path(l.entry.file), l.s.Path(to))
 	if errors.Is(err, iofs.ErrExist) {
-		// A crash has left both names of a rename, where renames are not atomic.
-		err = l.s.fs.Remove(l.s.Path(l.entry.file))
+		// A crash has left both names of a rename, where renames are not atomic;
+		// or a file server says so of a rename that it has done.
+		if err = l.s.fs.Remove(l.s.Path(l.entry.file)); errors.Is(err, iofs.ErrNotExist) {
+			err = nil
+		}
 	}
 	if err != nil {
 		return fmt.Errorf("begin attempt of %s: %w", l.ID(), err)

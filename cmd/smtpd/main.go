@@ -39,12 +39,13 @@ func run(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	stop := h.startRunner(ctx)
-	defer stop()
+	stop := func() {}
+	defer func() { stop() }()
 	defer h.client.Close()
 	return h.Serve(ctx, netserve.Options{
 		Handle: func(ctx context.Context, c *netserve.Conn) error { return h.server.Load().Serve(ctx, c) },
 		Busy:   func(string) string { return "421 4.7.0 too many connections, try again later\r\n" },
 		Reload: h.reload,
+		Ready:  func() { stop = h.startRunner(ctx) },
 	})
 }

@@ -91,8 +91,12 @@ func (f *file) fault(table, key, why string) error {
 	return fmt.Errorf("%s: %s: %s", f.where(table, key), key, why)
 }
 
-// lookup finds the texts of a setting for a program.
+// lookup finds the texts of a setting for a program; where is "" when there are
+// none.
 func (f *file) lookup(program string, s Setting) (texts []string, where string, err error) {
+	if f == nil || s.FlagOnly {
+		return nil, "", nil
+	}
 	for _, table := range []string{program, ""} {
 		from := f.top
 		if table != "" {

@@ -113,8 +113,13 @@ func environment(environ []string) map[string]string {
 	return env
 }
 
-// value finds one setting: flag, environment, file, default.
+// value finds one setting: flag, environment, file, default. What the file says
+// is checked also where it does not count.
 func (p *Program) value(c *cli.Context, env map[string]string, f *file, s Setting) (*value, error) {
+	texts, where, err := f.lookup(p.Name, s)
+	if err != nil {
+		return nil, configError(err)
+	}
 	if c.IsSet(s.Name) {
 		val := &value{s, flagTexts(c, s), source{"flag", "--" + s.Name}}
 		if err := checkAll(s, val.texts); err != nil {
@@ -140,15 +145,9 @@ func (p *Program) value(c *cli.Context, env map[string]string, f *file, s Settin
 		}
 		return val, missing(val)
 	}
-	if f != nil {
-		texts, where, err := f.lookup(p.Name, s)
-		if err != nil {
-			return nil, configError(err)
-		}
-		if where != "" {
-			val := &value{s, texts, source{"file", where}}
-			return val, missing(val)
-		}
+	if where != "" {
+		val := &value{s, texts, source{"file", where}}
+		return val, missing(val)
 	}
 	return defaultValue(s), nil
 }

@@ -56,7 +56,7 @@ type Daemon struct {
 }
 
 // Open makes a Daemon; its errors have the exit code of a start.
-func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, error) {
+func Open(_ context.Context, v *config.Values, protocols []string) (*Daemon, error) {
 	d := &Daemon{Values: v, Protocols: protocols, FS: durable.New(), Throttle: auth.NewThrottle()}
 	var err error
 	if d.Log, err = maillog.New(v.Stderr, v.String("log-level"), v.String("log-format")); err != nil {
@@ -72,7 +72,6 @@ func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, e
 		return nil, err
 	}
 	d.Maildirs = auth.Template{Text: v.String("maildir"), Spool: d.Spool.Dir()}
-	d.warn(ctx)
 	return d, nil
 }
 
@@ -173,6 +172,13 @@ func (d *Daemon) Serve(ctx context.Context, o netserve.Options) error {
 			err = errors.Join(err, more())
 		}
 		return err
+	}
+	ready := o.Ready
+	o.Ready = func() { // not before: a start that fails says one thing
+		d.warn(ctx)
+		if ready != nil {
+			ready()
+		}
 	}
 	return netserve.Run(ctx, o)
 }

@@ -1,9 +1,12 @@
 package imapsrv
 
 import (
+	"errors"
+	"fmt"
 	"strings"
 
 	"postbag/internal/imapwire"
+	"postbag/internal/mailbox"
 )
 
 // always are the commands of every state.
@@ -111,7 +114,26 @@ func (s *session) capabilities() string {
 		return strings.Join(append(words, s.loginCapabilities()...), " ")
 	}
 	return strings.Join(append(words, "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS",
-		"SPECIAL-USE", "ESEARCH", "SEARCHRES", "STATUS=SIZE", "BINARY", "MULTIAPPEND"), " ")
+		"SPECIAL-USE", "ESEARCH", "SEARCHRES", "STATUS=SIZE", "BINARY", "MULTIAPPEND",
+		"CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", fmt.Sprintf("APPENDLIMIT=%d", s.maxSize()), "WITHIN", "PARTIAL"), " ")
+}
+
+// enable turns one extension on, and gives its name as it is spelled; "" for what
+// cannot be enabled.
+func (s *session) enable(name string) string {
+	switch name {
+	case "IMAP4REV2":
+		s.rev2, s.utf8 = true, true
+		return "IMAP4rev2"
+	case "CONDSTORE":
+		s.useModSeq()
+		return name
+	case "QRESYNC":
+		s.useModSeq()
+		s.qresync = true
+		return name
+	}
+	return ""
 }
 
 func (s *session) doCapability() (string, error) {
@@ -127,7 +149,12 @@ func (s *session) doNoop() (string, error) {
 		return "", err
 	}
 	if s.sel != nil {
-		if err := s.sel.folder.Sync(s.ctx); err != nil {
+		err := s.sel.folder.Sync(s.ctx)
+		if errors.Is(err, mailbox.ErrGone) {
+			s.line("* BYE the selected mailbox is gone")
+			s.quit = true
+		}
+		if err != nil {
 			return "", err
 		}
 	}
@@ -192,9 +219,8 @@ func (s *session) doEnable() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if strings.EqualFold(name, "IMAP4rev2") {
-			s.rev2, s.utf8 = true, true
-			on = append(on, " IMAP4rev2")
+		if name = s.enable(strings.ToUpper(name)); name != "" {
+			on = append(on, " "+name)
 		}
 	}
 	if asked == 0 {

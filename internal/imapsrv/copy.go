@@ -45,7 +45,7 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 		return code + " done", nil
 	}
 	s.line("* OK " + code + " done") // RFC 6851 section 4.3: before the EXPUNGE responses
-	return "done", nil
+	return s.highestNow(true) + "done", nil
 }
 
 // formatInOrder writes numbers in their order; ascending ones as ranges.

@@ -3,6 +3,7 @@ package imapsrv
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -26,7 +27,14 @@ var macros = map[string][]string{
 
 // doFetch is FETCH.
 func (s *session) doFetch(byUID bool) (string, error) {
-	positions, err := s.spSet(byUID)
+	if err := s.sp(); err != nil {
+		return "", err
+	}
+	set, err := s.in.Set()
+	if err != nil {
+		return "", err
+	}
+	positions, err := s.letters(set, byUID)
 	if err == nil {
 		err = s.sp()
 	}
@@ -34,14 +42,31 @@ func (s *session) doFetch(byUID bool) (string, error) {
 		return "", err
 	}
 	items, err := s.fetchItems()
+	if err != nil {
+		return "", err
+	}
+	m, err := s.fetchModifiers(byUID)
 	if err == nil {
 		err = s.crlf()
 	}
 	if err != nil {
 		return "", err
 	}
+	if m.changed || slices.ContainsFunc(items, func(it item) bool { return it.name == "MODSEQ" }) {
+		s.useModSeq()
+	}
+	if m.partial != nil {
+		positions = m.partial.of(positions)
+	}
+	if m.changed {
+		positions = s.changedSince(positions, m.since)
+		items = withItem(items, "MODSEQ")
+	}
+	if m.vanished {
+		s.tellEarlier(m.since, set, 0)
+	}
 	if byUID {
-		items = withUID(items)
+		items = withItem(items, "UID")
 	}
 	if err := s.markSeen(positions, items); err != nil {
 		return "", err
@@ -62,13 +87,14 @@ func (s *session) doFetch(byUID bool) (string, error) {
 	return "done", nil
 }
 
-func withUID(items []item) []item {
+// withItem adds an item that the client did not name, but is to be told.
+func withItem(items []item, name string) []item {
 	for _, it := range items {
-		if it.name == "UID" {
+		if it.name == name {
 			return items
 		}
 	}
-	return append([]item{{name: "UID"}}, items...)
+	return append([]item{{name: name}}, items...)
 }
 
 // fetchItems reads a macro, an item, or a list of them.
@@ -96,7 +122,7 @@ func (s *session) fetchItems() ([]item, error) {
 }
 
 // plainItems are those without a section.
-const plainItems = " FLAGS UID ENVELOPE BODYSTRUCTURE BODY INTERNALDATE RFC822.SIZE RFC822 RFC822.HEADER RFC822.TEXT "
+const plainItems = " FLAGS UID ENVELOPE BODYSTRUCTURE BODY INTERNALDATE RFC822.SIZE RFC822 RFC822.HEADER RFC822.TEXT MODSEQ EMAILID THREADID SAVEDATE "
 
 // fetchItem reads one item.
 func (s *session) fetchItem() (item, error) {
@@ -218,6 +244,9 @@ func (s *session) fetchOne(pos int, items []item) error {
 		f.name("FLAGS")
 		f.b = s.appendFlags(f.b, f.now)
 	}
+	if tells && s.condstore && !slices.ContainsFunc(items, func(it item) bool { return it.name == "MODSEQ" }) {
+		f.b = appendModSeq(append(f.b, ' '), f.now)
+	}
 	f.b = append(f.b, ")\r\n"...)
 	return f.flush()
 }
@@ -252,11 +281,16 @@ func asksText(items []item) bool {
 
 // name begins an item of the response.
 func (f *fetching) name(text string) {
+	f.space()
+	f.b = append(append(f.b, text...), ' ')
+}
+
+// space stands between items.
+func (f *fetching) space() {
 	if !f.first {
 		f.b = append(f.b, ' ')
 	}
 	f.first = false
-	f.b = append(append(f.b, text...), ' ')
 }
 
 func (f *fetching) flush() error {
@@ -278,6 +312,22 @@ func (f *fetching) add(it item) error {
 	case "FLAGS":
 		f.name("FLAGS")
 		f.b = f.appendFlags(f.b, f.now)
+	case "MODSEQ":
+		f.space()
+		f.b = appendModSeq(f.b, f.now)
+	case "EMAILID":
+		f.name("EMAILID")
+		f.b = append(append(append(f.b, '('), f.letter.EmailID()...), ')')
+	case "THREADID": // RFC 8474 section 5.2: NIL where there is none
+		f.name("THREADID")
+		f.b = append(f.b, "NIL"...)
+	case "SAVEDATE":
+		f.name("SAVEDATE")
+		if t, ok := f.letter.Saved(); ok {
+			f.b = imapwire.AppendTime(f.b, t)
+		} else {
+			f.b = append(f.b, "NIL"...)
+		}
 	case "INTERNALDATE":
 		t, err := f.sel.folder.Internal(f.ctx, f.letter)
 		if err != nil {

@@ -44,10 +44,45 @@ func (s *session) oneFolder(do func(ctx context.Context, name string) error) (st
 	return "done", err
 }
 
-// doCreate makes a folder. Parameters of CREATE (RFC 4466) are not known here.
-func (s *session) doCreate() (string, error) { return s.oneFolder(s.tree.Create) }
+// doCreate makes a folder, and tells its MAILBOXID (RFC 8474 section 4.1).
+func (s *session) doCreate() (string, error) {
+	name, err := s.spName()
+	if err == nil {
+		err = s.crlf()
+	}
+	if err == nil {
+		err = s.tree.Create(s.ctx, name)
+	}
+	if err != nil {
+		return "", err
+	}
+	folder, err := s.tree.Open(s.ctx, name)
+	if err != nil {
+		return "", err
+	}
+	defer folder.Close()
+	return "[MAILBOXID (" + folder.MailboxID() + ")] done", nil
+}
 
-func (s *session) doDelete() (string, error) { return s.oneFolder(s.tree.Delete) }
+// doDelete removes a folder. A session that has it selected has none from then
+// on.
+func (s *session) doDelete() (string, error) {
+	name, err := s.spName()
+	if err == nil {
+		err = s.crlf()
+	}
+	if err == nil {
+		err = s.tree.Delete(s.ctx, name)
+	}
+	if err != nil {
+		return "", err
+	}
+	if s.sel != nil && s.sel.name == s.tree.Canonical(name) {
+		s.unselect()
+		s.line("* OK [CLOSED] the selected mailbox is deleted")
+	}
+	return "done", nil
+}
 
 func (s *session) doSubscribe() (string, error) { return s.oneFolder(s.tree.Subscribe) }
 

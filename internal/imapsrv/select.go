@@ -2,6 +2,7 @@ package imapsrv
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 
 	"postbag/internal/imapwire"
@@ -10,6 +11,7 @@ import (
 
 // A selected folder, as this session believes it to be.
 type selected struct {
+	name     string
 	folder   *mailbox.Folder
 	view     *mailbox.View
 	readOnly bool
@@ -50,6 +52,10 @@ func (s *session) unselect() {
 // doSelect is SELECT and EXAMINE.
 func (s *session) doSelect(readOnly bool) (string, error) {
 	name, err := s.spName()
+	if err != nil {
+		return "", err
+	}
+	params, err := s.selectParams()
 	if err == nil {
 		err = s.crlf()
 	}
@@ -60,6 +66,9 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 		s.unselect()
 		s.line("* OK [CLOSED] previous mailbox is closed")
 	}
+	if params.condstore {
+		s.useModSeq()
+	}
 	folder, err := s.tree.Open(s.ctx, name)
 	if err != nil {
 		return "", err
@@ -68,11 +77,12 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 		folder.Close()
 		return "", err
 	}
-	sel := &selected{folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, changes: make(chan struct{}, 1)}
+	sel := &selected{name: s.tree.Canonical(name), folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, changes: make(chan struct{}, 1)}
 	sel.recent = sel.view.RecentAbove()
 	sel.cancel = folder.Subscribe(sel.changes)
 	s.sel = sel
 	s.describe(name)
+	s.answerResync(params.resync)
 	if readOnly {
 		return "[READ-ONLY] done", nil
 	}
@@ -100,6 +110,8 @@ func (s *session) describe(name string) {
 	}
 	s.line(fmt.Sprintf("* OK [UIDVALIDITY %d] valid", v.UIDValidity()))
 	s.line(fmt.Sprintf("* OK [UIDNEXT %d] next", v.UIDNext()))
+	s.tellHighest()
+	s.line("* OK [MAILBOXID (" + v.MailboxID() + ")] id")
 }
 
 const systemFlags = `\Answered \Flagged \Deleted \Seen \Draft $Forwarded`
@@ -124,12 +136,11 @@ func (s *session) doClose() (string, error) {
 		return "", err
 	}
 	defer s.unselect()
-	if !s.sel.readOnly {
-		if _, err := s.sel.folder.Expunge(s.ctx, nil); err != nil {
-			return "", err
-		}
+	if s.sel.readOnly {
+		return "done", nil
 	}
-	return "done", nil
+	gone, err := s.sel.folder.Expunge(s.ctx, nil)
+	return s.highestNow(len(gone) > 0) + "done", err
 }
 
 // update steps to the newest version and tells how it differs. Where EXPUNGE may
@@ -147,9 +158,7 @@ func (s *session) update(mayExpunge bool) {
 	if len(d.Expunged) > 0 && !mayExpunge {
 		return
 	}
-	for _, i := range d.Expunged {
-		s.line(fmt.Sprintf("* %d EXPUNGE", i+1))
-	}
+	s.tellExpunged(d.Expunged)
 	sel.view = cur
 	if d.Added > 0 {
 		s.line(fmt.Sprintf("* %d EXISTS", cur.Len()))
@@ -164,6 +173,22 @@ func (s *session) update(mayExpunge bool) {
 		s.tellFlags(uid)
 	}
 	clear(sel.told)
+}
+
+// tellExpunged says which letters are gone, given their positions, descending.
+func (s *session) tellExpunged(positions []int) {
+	if len(positions) == 0 {
+		return
+	}
+	if s.qresync {
+		uids := s.uids(positions)
+		slices.Reverse(uids)
+		s.line("* VANISHED " + imapwire.FormatSet(uids))
+		return
+	}
+	for _, i := range positions {
+		s.line(fmt.Sprintf("* %d EXPUNGE", i+1))
+	}
 }
 
 // tellKeywords writes FLAGS with all keywords of a version, and returns the list.
@@ -201,8 +226,7 @@ func (s *session) tellFlags(uid uint32) {
 		return
 	}
 	s.tellNew(l)
-	b := fmt.Appendf(nil, "* %d FETCH (UID %d FLAGS ", i+1, uid)
-	s.line(string(s.appendFlags(b, l)) + ")")
+	s.line(string(s.appendChange(nil, i, l)))
 }
 
 // flagNames are system flags with their names in IMAP.

@@ -28,6 +28,9 @@ type session struct {
 	rev2  bool          // ENABLE IMAP4rev2
 	utf8  bool          // strings may be quoted UTF-8
 
+	condstore bool // modseqs come with flags
+	qresync   bool // VANISHED instead of EXPUNGE
+
 	loginBy  time.Time // until when somebody must have logged in
 	failures int       // wrong commands in a row
 	logins   int       // failed logins

@@ -9,7 +9,7 @@ import (
 )
 
 // statusNames are the items of STATUS.
-var statusNames = []string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE"}
+var statusNames = []string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "MAILBOXID", "APPENDLIMIT"}
 
 func (s *session) statusItems() ([]string, error) {
 	var items []string
@@ -21,6 +21,9 @@ func (s *session) statusItems() ([]string, error) {
 		name = strings.ToUpper(name)
 		if !slices.Contains(statusNames, name) {
 			return bad("STATUS has no item " + name)
+		}
+		if name == "HIGHESTMODSEQ" {
+			s.useModSeq()
 		}
 		items = append(items, name)
 		return nil
@@ -59,6 +62,10 @@ func (s *session) statusOf(name string, items []string) error {
 	v := folder.View()
 	var words []string
 	for _, item := range items {
+		if item == "MAILBOXID" {
+			words = append(words, "MAILBOXID ("+folder.MailboxID()+")")
+			continue
+		}
 		n, err := s.statusNumber(folder, v, item)
 		if err != nil {
 			return err
@@ -82,6 +89,10 @@ func (s *session) statusNumber(f *mailbox.Folder, v *mailbox.View, item string) 
 		return int64(v.UIDValidity()), nil
 	case "UNSEEN":
 		return int64(v.Unseen()), nil
+	case "HIGHESTMODSEQ":
+		return int64(v.HighestModSeq()), nil
+	case "APPENDLIMIT":
+		return s.maxSize(), nil
 	case "DELETED":
 		return int64(v.Count(mailbox.Deleted, mailbox.Deleted)), nil
 	}

@@ -38,6 +38,10 @@ func (s *session) doStore(byUID bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	since, conditional, err := s.unchangedSince()
+	if err != nil {
+		return "", err
+	}
 	item, err := s.storeItem()
 	if err == nil {
 		err = s.sp()
@@ -59,13 +63,20 @@ func (s *session) doStore(byUID bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	uids := s.uids(positions)
-	if _, err := s.sel.folder.Store(s.ctx, uids, change, mailbox.Always); err != nil {
+	if conditional {
+		s.useModSeq()
+	}
+	modified, err := s.sel.folder.Store(s.ctx, s.uids(positions), change, since)
+	if err != nil {
 		return "", err
 	}
-	s.tellStored(positions, uids, strings.HasSuffix(item, ".SILENT"), byUID)
-	return "done", nil
+	st := stored{silent: strings.HasSuffix(item, ".SILENT"), byUID: byUID}
+	s.tellStored(positions, modified, st)
+	return s.modified(modified, byUID) + "done", nil
 }
+
+// stored is how a STORE was asked for.
+type stored struct{ silent, byUID bool }
 
 // storeItem reads FLAGS, +FLAGS or -FLAGS, with or without .SILENT.
 func (s *session) storeItem() (string, error) {
@@ -101,27 +112,40 @@ func flagChange(item string, names []string) (c mailbox.FlagChange, err error) {
 }
 
 // tellStored writes the flags as they are now; with silent it only remembers
-// that the client knows.
-func (s *session) tellStored(positions []int, uids []uint32, silent, byUID bool) {
+// that the client knows them, but with CONDSTORE modseqs are always told (RFC 7162
+// section 3.1.3). Of letters that were left alone nothing is told here.
+func (s *session) tellStored(positions []int, modified []uint32, st stored) {
 	cur := s.sel.folder.View()
-	for k, uid := range uids {
+	for _, pos := range positions {
+		uid := s.sel.view.At(pos).UID
 		i, ok := cur.Index(uid)
-		if !ok {
+		if _, left := slices.BinarySearch(modified, uid); !ok || left {
 			continue
 		}
 		l := cur.At(i)
 		s.sel.told[uid] = l.ModSeq
-		if silent {
-			continue
+		if !st.silent || s.condstore {
+			s.tellNew(l)
+			s.line(string(s.appendStored(pos, l, st)))
 		}
-		s.tellNew(l)
-		b := fmt.Appendf(nil, "* %d FETCH (", positions[k]+1)
-		if byUID {
-			b = fmt.Appendf(b, "UID %d ", uid)
-		}
-		b = s.appendFlags(append(b, "FLAGS "...), l)
-		s.line(string(b) + ")")
 	}
+}
+
+func (s *session) appendStored(pos int, l *mailbox.Letter, st stored) []byte {
+	b := fmt.Appendf(nil, "* %d FETCH (", pos+1)
+	if st.byUID || s.qresync {
+		b = fmt.Appendf(b, "UID %d ", l.UID)
+	}
+	if !st.silent {
+		b = s.appendFlags(append(b, "FLAGS "...), l)
+	}
+	if s.condstore {
+		if !st.silent {
+			b = append(b, ' ')
+		}
+		b = appendModSeq(b, l)
+	}
+	return append(b, ')')
 }
 
 // doExpunge is EXPUNGE and UID EXPUNGE (RFC 4315). The responses come with the
@@ -148,8 +172,8 @@ func (s *session) doExpunge(byUID bool) (string, error) {
 	if byUID && len(uids) == 0 {
 		return "done", nil
 	}
-	_, err := s.sel.folder.Expunge(s.ctx, uids)
-	return "done", err
+	gone, err := s.sel.folder.Expunge(s.ctx, uids)
+	return s.highestNow(len(gone) > 0) + "done", err
 }
 
 // current gives a letter as the newest version has it.

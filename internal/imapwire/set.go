@@ -88,6 +88,22 @@ func (s Set) Resolve(max uint32) []Range {
 	return merged
 }
 
+// FormatRanges writes ranges as a set.
+func FormatRanges(ranges []Range) string {
+	var b []byte
+	for i, r := range ranges {
+		if i > 0 {
+			b = append(b, ',')
+		}
+		b = strconv.AppendUint(b, uint64(r.First), 10)
+		if r.Last > r.First {
+			b = append(b, ':')
+			b = strconv.AppendUint(b, uint64(r.Last), 10)
+		}
+	}
+	return string(b)
+}
+
 func max32(a, b uint32) uint32 {
 	if a > b {
 		return a
@@ -97,21 +113,13 @@ func max32(a, b uint32) uint32 {
 
 // FormatSet writes ascending numbers as a set; "" for none.
 func FormatSet(numbers []uint32) string {
-	var b []byte
-	for i := 0; i < len(numbers); {
-		j := i
-		for j+1 < len(numbers) && numbers[j+1] == numbers[j]+1 {
-			j++
+	var ranges []Range
+	for _, n := range numbers {
+		if at := len(ranges) - 1; at >= 0 && ranges[at].Last+1 == n {
+			ranges[at].Last = n
+			continue
 		}
-		if len(b) > 0 {
-			b = append(b, ',')
-		}
-		b = strconv.AppendUint(b, uint64(numbers[i]), 10)
-		if j > i {
-			b = append(b, ':')
-			b = strconv.AppendUint(b, uint64(numbers[j]), 10)
-		}
-		i = j + 1
+		ranges = append(ranges, Range{n, n})
 	}
-	return string(b)
+	return FormatRanges(ranges)
 }

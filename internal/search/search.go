@@ -4,6 +4,7 @@
 package search
 
 import (
+	"slices"
 	"strings"
 	"time"
 )
@@ -19,6 +20,10 @@ type Row interface {
 	Size() (int64, error)
 	// Internal is the INTERNALDATE.
 	Internal() (time.Time, error)
+	// Saved is the SAVEDATE; zero when it is not known.
+	Saved() time.Time
+	ModSeq() uint64
+	EmailID() string
 	// Fields gives the values of a header field, decoded to UTF-8.
 	Fields(name string) ([]string, error)
 	// Sent is the date of the Date field; zero when there is none.
@@ -41,16 +46,23 @@ func Match(c Criteria, r Row) (bool, error) { return c.match(r) }
 // Fold brings text into the form that is compared.
 func Fold(s string) string { return strings.ToLower(s) }
 
-// A Range is numbers from First to Last.
+// ReadsFiles reports whether it takes a look into letters to know.
+func ReadsFiles(c Criteria) bool { return c.cost() >= head }
+
+// A Range is numbers from First to Last. Sets of them are ascending.
 type Range struct{ First, Last uint32 }
 
 func within(n uint32, ranges []Range) bool {
-	for _, r := range ranges {
-		if n >= r.First && n <= r.Last {
-			return true
+	_, found := slices.BinarySearchFunc(ranges, n, func(r Range, n uint32) int {
+		switch {
+		case r.Last < n:
+			return -1
+		case r.First > n:
+			return 1
 		}
-	}
-	return false
+		return 0
+	})
+	return found
 }
 
 // And is fulfilled when all of its members are; an empty one is ALL.
@@ -158,20 +170,35 @@ const (
 	Since
 )
 
-// A Date compares the INTERNALDATE, or with Sent the Date field. Times and zones
-// do not count: the day is the one that the date itself names.
+// A Stamp is a date that a letter has.
+type Stamp int
+
+// The INTERNALDATE, the Date field, and the SAVEDATE (RFC 8514).
+const (
+	Internal Stamp = iota
+	Sent
+	Saved
+)
+
+// A Date compares one of a letter's dates. Times and zones do not count: the day
+// is the one that the date itself names.
 type Date struct {
 	When When
 	Day  time.Time
-	Sent bool
+	Of   Stamp
 }
 
 func (d Date) match(r Row) (bool, error) {
-	ask := r.Internal
-	if d.Sent {
-		ask = r.Sent
+	var t time.Time
+	var err error
+	switch d.Of {
+	case Sent:
+		t, err = r.Sent()
+	case Saved:
+		t = r.Saved()
+	default:
+		t, err = r.Internal()
 	}
-	t, err := ask()
 	if err != nil || t.IsZero() {
 		return false, err
 	}
@@ -186,11 +213,41 @@ func (d Date) match(r Row) (bool, error) {
 }
 
 func (d Date) cost() int {
-	if d.Sent {
+	if d.Of == Sent {
 		return head
 	}
 	return stat
 }
+
+// An Age compares the INTERNALDATE with a time (RFC 5032): Older ones are of then
+// or before.
+type Age struct {
+	Than  time.Time
+	Older bool
+}
+
+func (a Age) match(r Row) (bool, error) {
+	t, err := r.Internal()
+	if err != nil || t.IsZero() {
+		return false, err
+	}
+	return t.After(a.Than) != a.Older, nil
+}
+
+func (a Age) cost() int { return stat }
+
+// ModSeq is fulfilled by letters that have changed at that modseq or later (RFC
+// 7162 section 3.1.5).
+type ModSeq uint64
+
+func (m ModSeq) match(r Row) (bool, error) { return r.ModSeq() >= uint64(m), nil }
+func (m ModSeq) cost() int                 { return free }
+
+// EmailID is the object id of a letter (RFC 8474 section 5.1).
+type EmailID string
+
+func (e EmailID) match(r Row) (bool, error) { return r.EmailID() == string(e), nil }
+func (e EmailID) cost() int                 { return free }
 
 func dayOf(t time.Time) time.Time {
 	return time.Date(t.Year(), t.Month(), t.Day(), 0, 0, 0, 0, time.UTC)

@@ -18,6 +18,9 @@ func (*fakeRow) Internal() (time.Time, error) {
 	return time.Date(2026, 11, 24, 23, 30, 0, 0, time.FixedZone("", -5*3600)), nil
 }
 func (*fakeRow) Sent() (time.Time, error) { return time.Time{}, nil }
+func (*fakeRow) Saved() time.Time         { return day(20) }
+func (*fakeRow) ModSeq() uint64           { return 7 }
+func (*fakeRow) EmailID() string          { return "M1" }
 func (*fakeRow) Fields(name string) ([]string, error) {
 	if strings.EqualFold(name, "Subject") {
 		return []string{"Grüße aus KÖLN"}, nil
@@ -43,17 +46,24 @@ func TestMatch(t *testing.T) {
 		"NOT a flag":                     {Not{Flag(`\Seen`)}, false},
 		"larger is not equal":            {Larger(100), false},
 		"smaller":                        {Smaller(101), true},
-		"on the day of its own zone":     {Date{On, day(24), false}, true},
-		"not on the day in UTC":          {Date{On, day(25), false}, false},
-		"since counts the day":           {Date{Since, day(24), false}, true},
-		"before does not":                {Date{Before, day(24), false}, false},
-		"no Date field, no day":          {Date{Since, day(1), true}, false},
+		"on the day of its own zone":     {Date{On, day(24), Internal}, true},
+		"not on the day in UTC":          {Date{On, day(25), Internal}, false},
+		"since counts the day":           {Date{Since, day(24), Internal}, true},
+		"before does not":                {Date{Before, day(24), Internal}, false},
+		"no Date field, no day":          {Date{Since, day(1), Sent}, false},
 		"a field without regard to case": {Field{"subject", "köln"}, true},
 		"a field that is there":          {Field{"Subject", ""}, true},
 		"a field that is not":            {Field{"X", ""}, false},
 		"text in the body":               {Body("X"), true},
 		"header text is not body":        {Body("h"), false},
 		"but TEXT":                       {Text("h"), true},
+		"saved on":                       {Date{On, day(20), Saved}, true},
+		"a modseq that it has":           {ModSeq(7), true},
+		"a modseq that is to come":       {ModSeq(8), false},
+		"an id":                          {EmailID("M1"), true},
+		"older than what is later":       {Age{day(25).Add(4*time.Hour + 31*time.Minute), true}, true},
+		"younger than the second before": {Age{day(25).Add(4*time.Hour + 29*time.Minute), false}, true},
+		"not younger than itself":        {Age{day(25).Add(4*time.Hour + 30*time.Minute), false}, false},
 		"OR":                             {Or{Flag("a"), Smaller(500)}, true},
 		"AND":                            {And{Flag(`\Seen`), Not{Flag("a")}, Or{Flag("a"), Flag("b")}}, false},
 	} {

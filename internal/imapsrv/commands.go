@@ -48,6 +48,8 @@ var inside = map[string]func(s *session, byUID bool) (string, error){
 	"CLOSE":   plain((*session).doClose),
 	"EXPUNGE": (*session).doExpunge,
 	"SEARCH":  (*session).doSearch,
+	"SORT":    (*session).doSort,
+	"THREAD":  (*session).doThread,
 	"FETCH":   (*session).doFetch,
 	"STORE":   (*session).doStore,
 	"COPY":    func(s *session, byUID bool) (string, error) { return s.doCopy(byUID, false) },
@@ -59,7 +61,7 @@ func plain(h handler) func(*session, bool) (string, error) {
 }
 
 // uidForms are the commands that UID can stand before.
-const uidForms = " EXPUNGE SEARCH FETCH STORE COPY MOVE "
+const uidForms = " EXPUNGE SEARCH SORT THREAD FETCH STORE COPY MOVE "
 
 // lookup finds a command that is allowed now.
 func (s *session) lookup(name string) handler {
@@ -115,7 +117,8 @@ func (s *session) capabilities() string {
 	}
 	return strings.Join(append(words, "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS",
 		"SPECIAL-USE", "ESEARCH", "SEARCHRES", "STATUS=SIZE", "BINARY", "MULTIAPPEND",
-		"CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", fmt.Sprintf("APPENDLIMIT=%d", s.maxSize()), "WITHIN", "PARTIAL"), " ")
+		"CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", fmt.Sprintf("APPENDLIMIT=%d", s.maxSize()), "WITHIN", "PARTIAL",
+		"SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS"), " ")
 }
 
 // enable turns one extension on, and gives its name as it is spelled; "" for what

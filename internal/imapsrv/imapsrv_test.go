@@ -147,7 +147,8 @@ func (f *fixture) deliver(name, text string) {
 
 // talk plays a dialogue. Its lines are
 //
-//	C text       sent, with CRLF; \r \n \0 and \xFF stand for octets
+//	C text       sent, with CRLF; \r \n \0 and \xFF stand for octets,
+//	             [[text]] for a literal that is not asked for
 //	S pattern    the next line that the server says fits
 //	S...         skip to the next line that fits
 //	D name       a letter is delivered; with a file after the name it is that of testdata
@@ -178,7 +179,13 @@ func (f *fixture) talk(c net.Conn, dialogue string) {
 
 var escape = regexp.MustCompile(`\\(r|n|0|x[0-9A-F]{2})`)
 
+var braced = regexp.MustCompile(`\[\[(.*?)\]\]`)
+
 func unescape(s string) string {
+	s = braced.ReplaceAllStringFunc(s, func(l string) string {
+		text := unescape(l[2 : len(l)-2])
+		return fmt.Sprintf("{%d+}\r\n%s", len(text), text)
+	})
 	return escape.ReplaceAllStringFunc(s, func(e string) string {
 		switch e[1] {
 		case 'r':

@@ -2,7 +2,6 @@ package imapsrv
 
 import (
 	"io"
-	"net/mail"
 	"slices"
 	"strings"
 	"time"
@@ -107,10 +106,7 @@ func (r *row) Sent() (time.Time, error) {
 	if err != nil {
 		return time.Time{}, err
 	}
-	t, err := mail.ParseDate(h.Get("Date"))
-	if err != nil {
-		return time.Time{}, nil // a date that nobody can read is none
-	}
+	t, _ := mime.ParseDate(h.Get("Date")) // a date that nobody can read is none
 	return t, nil
 }
 

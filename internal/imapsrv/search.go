@@ -58,15 +58,29 @@ func (s *session) forget(q *question, err error) error {
 	return err
 }
 
-// find gives the positions of letters that fulfil the criteria. Where files have
-// to be read, all processors do.
+// find gives the positions of letters that fulfil the criteria.
 func (s *session) find(c search.Criteria) ([]int, error) {
-	n := s.sel.view.Len()
+	hits := make([]bool, s.sel.view.Len())
+	err := eachOf(len(hits), search.ReadsFiles(c), func(i int) (err error) {
+		hits[i], err = s.fits(c, i)
+		return err
+	})
+	var found []int
+	for i, hit := range hits {
+		if hit {
+			found = append(found, i)
+		}
+	}
+	return found, err
+}
+
+// eachOf calls do with 0 to n-1; with dear on all processors at once. It stops
+// soon after an error.
+func eachOf(n int, dear bool, do func(i int) error) error {
 	workers := 1
-	if search.ReadsFiles(c) {
+	if dear {
 		workers = max(1, min(runtime.GOMAXPROCS(0), n/8))
 	}
-	hits := make([]bool, n)
 	errs := make([]error, workers)
 	var next atomic.Int64
 	var all sync.WaitGroup
@@ -77,18 +91,12 @@ func (s *session) find(c search.Criteria) ([]int, error) {
 				if i >= n {
 					return
 				}
-				hits[i], errs[w] = s.fits(c, i)
+				errs[w] = do(i)
 			}
 		})
 	}
 	all.Wait()
-	var found []int
-	for i, hit := range hits {
-		if hit {
-			found = append(found, i)
-		}
-	}
-	return found, errors.Join(errs...)
+	return errors.Join(errs...)
 }
 
 // fits asks whether one letter fulfils the criteria. One whose file is gone does

@@ -169,8 +169,8 @@ func (s *session) command() error {
 }
 
 // noExpunge are the commands during which sequence numbers must stay (RFC 9051
-// section 7.5.1).
-var noExpunge = map[string]bool{"FETCH": true, "STORE": true, "SEARCH": true, "": true}
+// section 7.5.1); SORT and THREAD answer with them, too.
+var noExpunge = map[string]bool{"FETCH": true, "STORE": true, "SEARCH": true, "SORT": true, "THREAD": true, "": true}
 
 // answer writes the tagged response, after the rest of a wrong command has been
 // read away.

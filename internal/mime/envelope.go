@@ -284,3 +284,25 @@ func (p phrase) local() string {
 
 // bare is an address that has no domain.
 func (p phrase) bare() Address { return Address{Mailbox: p.local()} }
+
+// MessageIDs finds the ids of letters in a field: what stands between < and >,
+// without white space and quotes (RFC 5256 section 2.1).
+func MessageIDs(s string) (ids []string) {
+	for {
+		_, rest, ok := strings.Cut(s, "<")
+		if !ok {
+			return ids
+		}
+		id, after, ok := strings.Cut(rest, ">")
+		if !ok {
+			return ids
+		}
+		if at := strings.LastIndexByte(id, '<'); at >= 0 {
+			id = id[at+1:]
+		}
+		s = after
+		if id = strings.Join(strings.Fields(strings.ReplaceAll(id, `"`, "")), ""); strings.Contains(id, "@") {
+			ids = append(ids, id)
+		}
+	}
+}

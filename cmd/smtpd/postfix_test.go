@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"io"
+	"mime/quotedprintable"
 	"net/smtp"
 	"os"
 	"path/filepath"
@@ -48,7 +50,9 @@ func TestPostfixIsTheNextHost(t *testing.T) {
 			for subject, body := range letters {
 				send(t, addr, []string{"user@local.test", "nobody@local.test"}, subject, body)
 			}
-			compare(t, peer.Maildir+"/new")
+			if seven := compare(t, peer.Maildir+"/new"); seven != map[string]int{"esmtp": 0, "plain": 1}[name] {
+				t.Errorf("%d letters in seven bits", seven)
+			}
 			bounces := await(t, reports, len(letters), isReport)
 			for _, text := range bounces {
 				if !strings.Contains(text, "Final-Recipient: rfc822; nobody@local.test") || strings.Contains(text, "rfc822; user@") || !strings.Contains(text, "5.1.1") {
@@ -128,14 +132,22 @@ func send(t *testing.T, addr string, to []string, subject, body string) {
 }
 
 // compare waits for all letters and compares each with what was sent. Reports may
-// be among them.
-func compare(t *testing.T, dir string) {
+// be among them. It tells how many came in seven bits.
+func compare(t *testing.T, dir string) (seven int) {
 	t.Helper()
 	found := map[string]string{}
 	for _, text := range await(t, dir, len(letters), isLetter) {
 		_, subject, _ := strings.Cut(text, "\nSubject: ")
 		subject, _, _ = strings.Cut(subject, "\n")
-		_, body, _ := strings.Cut(text, "\n\n")
+		header, body, _ := strings.Cut(text, "\n\n")
+		if strings.Contains(header, "Content-Transfer-Encoding: quoted-printable") {
+			b, err := io.ReadAll(quotedprintable.NewReader(strings.NewReader(body)))
+			if err != nil {
+				t.Error(err)
+			}
+			body = string(b)
+			seven++
+		}
 		found[subject] = body
 	}
 	for subject, body := range letters {
@@ -143,6 +155,7 @@ func compare(t *testing.T, dir string) {
 			t.Errorf("%s: %d octets %.60q, want %d octets %.60q", subject, len(found[subject]), found[subject], len(want), want)
 		}
 	}
+	return seven
 }
 
 func isLetter(text string) bool {

@@ -13,9 +13,10 @@ import (
 // may do better.
 func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error) {
 	t := &transaction{conn: c, mail: m, letter: l, results: results}
-	if err := l.learn(); err != nil {
+	if err := t.suit(); err != nil {
 		return nil, err
 	}
+	l = t.letter
 	if !t.offers("SMTPUTF8") {
 		if err := t.downgrade(); err != nil {
 			return nil, err
@@ -27,6 +28,22 @@ func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error
 			fmt.Sprintf("message of %d octets is too large for host %s, which takes %d", l.wire, t.peer, limit), nil)
 	}
 	return t, nil
+}
+
+// suit brings the letter into the form that the host takes.
+func (t *transaction) suit() error {
+	if err := t.letter.learn(); err != nil {
+		return err
+	}
+	if !t.letter.eightBit || t.offers("8BITMIME") {
+		return nil
+	}
+	other, err := t.letter.sevenBit()
+	if err != nil || other == nil {
+		return err
+	}
+	t.letter = other
+	return other.learn()
 }
 
 // downgrade brings the envelope into ASCII for a host without SMTPUTF8: domains

@@ -21,9 +21,8 @@
 //
 // PIPELINING (RFC 2920), SIZE, 8BITMIME, DSN, SMTPUTF8, CHUNKING (RFC 3030),
 // STARTTLS (RFC 3207), AUTH (RFC 4954). Each read and each write has a deadline
-// of RFC 5321 section 4.5.3.2; ctx ends all of them. Letters with octets above
-// 127 go to hosts without 8BITMIME as they are: no host of this century harms
-// them, and a rewritten letter has lost its signatures.
+// of RFC 5321 section 4.5.3.2; ctx ends all of them. For hosts without 8BITMIME
+// a letter is encoded, unless it is signed.
 //
 // A bare CR or LF in a letter is sent as CRLF (RFC 5321 section 2.3.8), so that
 // nobody behind us can see an end of the letter where we see none.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"postbag/internal/maildir"
 )
 
 // Flags are the system flags of a letter, as its file name carries them.
@@ -21,7 +23,7 @@ const (
 	Deleted                    // T
 )
 
-const flagLetters = "DFPRST"
+const flagLetters = maildir.FlagLetters
 
 // parseFlags gives the flags that the letters of a file name stand for;
 // letters of other programs are ignored.

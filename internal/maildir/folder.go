@@ -5,6 +5,8 @@ import (
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
+
+	"github.com/emersion/go-maildir/maildirpp"
 )
 
 // utf7 is the base64 of modified UTF-7, RFC 3501 section 5.1.3: a comma where
@@ -116,27 +118,35 @@ func unshift(code string) (text string, ok bool) {
 	return text, !strings.ContainsRune(text, utf8.RuneError)
 }
 
-// levels escapes what a level of a name may hold but a directory may not.
-var levels = strings.NewReplacer(".", "&AC4-", "/", "&AC8-")
+// level gives a level of a name as it stands on the disk, with what a directory
+// may not hold in modified UTF-7, too.
+func level(name string) string {
+	return strings.NewReplacer(".", "&AC4-", "/", "&AC8-").Replace(EncodeFolder(name))
+}
 
 // Join gives the directory of a folder in Maildir++ (".A.B") from the names of
 // its levels, in UTF-8. No level at all is the INBOX: "".
 func Join(names ...string) string {
-	var b strings.Builder
-	for _, name := range names {
-		b.WriteByte('.')
-		b.WriteString(levels.Replace(EncodeFolder(name)))
+	if len(names) == 0 {
+		return ""
 	}
-	return b.String()
+	levels := make([]string, len(names))
+	for i, name := range names {
+		levels[i] = level(name)
+	}
+	dir, err := maildirpp.Join(levels)
+	if err != nil { // a level with a dot, and there is none
+		panic(err)
+	}
+	return dir
 }
 
 // Split takes a directory of Maildir++ apart. ok is false for what is none.
 func Split(dir string) (names []string, ok bool) {
-	rest, ok := strings.CutPrefix(dir, ".")
-	if !ok || rest == "" || rest == "." {
+	names, err := maildirpp.Split(dir)
+	if err != nil || dir == "." || dir == ".." {
 		return nil, false
 	}
-	names = strings.Split(rest, ".")
 	for i, name := range names {
 		names[i] = DecodeFolder(name)
 	}

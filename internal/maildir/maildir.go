@@ -16,8 +16,11 @@
 // on the disk, W the size with CRLF line ends. Names of other programs are read
 // with the same tolerance: what cannot be understood is still mail.
 //
-// go-maildir is not used here: it never syncs, creates files that the group can
-// read, and cleans tmp/ by a time that delivery itself sets (see Clean).
+// go-maildir has the letters of flags and the syntax of Maildir++ folders. Its
+// deliveries are not used, for they never sync and make files that the group can
+// read; nor Init, which makes tmp/ before there is a new/, nor Clean, which goes by
+// a time that delivery itself sets; nor its look-up, which moves new/ to cur/ and
+// is for one process alone.
 package maildir
 
 import (

@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	gomaildir "github.com/emersion/go-maildir"
+
 	"postbag/internal/durable"
 )
 
@@ -299,4 +301,34 @@ func FuzzName(f *testing.F) {
 			t.Errorf("%q becomes %q", s, n.String())
 		}
 	})
+}
+
+// Another implementation reads what is written here.
+func TestGoMaildirReadsOurLetters(t *testing.T) {
+	dir := newMaildir(t, durable.New())
+	if _, err := Deliver(durable.New(), dir, "h", time.Now(), strings.NewReader("text\n")); err != nil {
+		t.Fatal(err)
+	}
+	l, err := Begin(durable.New(), dir, "X")
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Write([]byte("text\n"))
+	if err := l.Sync(time.Time{}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := l.Place(t.Context(), "cur", "SF"); err != nil {
+		t.Fatal(err)
+	}
+	unseen, err := gomaildir.Dir(dir).Unseen()
+	if err != nil || len(unseen) != 1 || len(unseen[0].Flags()) != 0 {
+		t.Errorf("%v, %v", unseen, err)
+	}
+	m, err := gomaildir.Dir(dir).MessageByKey("X,S=5,W=6")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := m.Flags(); len(got) != 2 || got[0] != gomaildir.FlagFlagged || got[1] != gomaildir.FlagSeen {
+		t.Errorf("flags %v", got)
+	}
 }

@@ -4,7 +4,14 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	gomaildir "github.com/emersion/go-maildir"
 )
+
+// FlagLetters are the flags that maildir(5) knows, in the order of a file name:
+// draft, flagged, passed, replied, seen, trashed.
+const FlagLetters = string(gomaildir.FlagDraft) + string(gomaildir.FlagFlagged) + string(gomaildir.FlagPassed) +
+	string(gomaildir.FlagReplied) + string(gomaildir.FlagSeen) + string(gomaildir.FlagTrashed)
 
 // A Name is the name of a letter's file, taken apart.
 type Name struct {

@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"sync/atomic"
 
 	"postbag/cmd/internal/wire"
 	"postbag/internal/account"
@@ -46,7 +47,20 @@ func run(ctx context.Context, v *config.Values) error {
 	}
 	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: v.String("hostname"), Log: d.Log.Logger()})
 	defer store.Close()
-	srv := &imapsrv.Server{
+	var srv atomic.Pointer[imapsrv.Server]
+	take := func() { srv.Store(newServer(ctx, d, store, preauth)) }
+	take()
+	return d.Serve(ctx, netserve.Options{
+		Handle: func(ctx context.Context, c *netserve.Conn) error { return srv.Load().Serve(ctx, c) },
+		Busy:   func(string) string { return "* BYE [UNAVAILABLE] too many connections, try again later\r\n" },
+		Reload: func() error { take(); return nil },
+	})
+}
+
+// newServer holds what all sessions share.
+func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preauth *auth.Account) *imapsrv.Server {
+	v := d.Values
+	return &imapsrv.Server{
 		Accounts: d.Accounts, Throttle: d.Throttle, Plaintext: v.String("plaintext-auth"), StartTLS: true,
 		Preauth: preauth, MaxSize: v.Size("max-size"), IdleTimeout: v.Duration("idle-timeout"), Version: config.Version,
 		Open: func(ctx context.Context, a auth.Account) (*account.Tree, error) {
@@ -58,10 +72,6 @@ func run(ctx context.Context, v *config.Values) error {
 		},
 		Report: func(e imapsrv.Event) { report(ctx, d.Log, e) },
 	}
-	return d.Serve(ctx, netserve.Options{
-		Handle: func(ctx context.Context, c *netserve.Conn) error { return srv.Serve(ctx, c) },
-		Busy:   func(string) string { return "* BYE [UNAVAILABLE] too many connections, try again later\r\n" },
-	})
 }
 
 // report writes down what happens in sessions.

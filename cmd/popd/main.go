@@ -4,6 +4,7 @@ package main
 import (
 	"context"
 	"os"
+	"sync/atomic"
 
 	"postbag/cmd/internal/wire"
 	"postbag/internal/auth"
@@ -44,7 +45,20 @@ func run(ctx context.Context, v *config.Values) error {
 	}
 	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: v.String("hostname"), Log: d.Log.Logger()})
 	defer store.Close()
-	srv := &popsrv.Server{
+	var srv atomic.Pointer[popsrv.Server]
+	take := func() { srv.Store(newServer(ctx, d, store, preauth)) }
+	take()
+	return d.Serve(ctx, netserve.Options{
+		Handle: func(ctx context.Context, c *netserve.Conn) error { return srv.Load().Serve(ctx, c) },
+		Busy:   func(string) string { return "-ERR [SYS/TEMP] too many connections, try again later\r\n" },
+		Reload: func() error { take(); return nil },
+	})
+}
+
+// newServer holds what all sessions share.
+func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preauth *auth.Account) *popsrv.Server {
+	v := d.Values
+	return &popsrv.Server{
 		Hostname: v.String("hostname"), Accounts: d.Accounts, Throttle: d.Throttle,
 		Plaintext: v.String("plaintext-auth"), StartTLS: true, Preauth: preauth, IdleTimeout: v.Duration("idle-timeout"),
 		Open: func(ctx context.Context, a auth.Account) (*mailbox.Folder, error) {
@@ -56,10 +70,6 @@ func run(ctx context.Context, v *config.Values) error {
 		},
 		Report: func(e popsrv.Event) { report(ctx, d.Log, e) },
 	}
-	return d.Serve(ctx, netserve.Options{
-		Handle: func(ctx context.Context, c *netserve.Conn) error { return srv.Serve(ctx, c) },
-		Busy:   func(string) string { return "-ERR [SYS/TEMP] too many connections, try again later\r\n" },
-	})
 }
 
 // report writes down what happens in sessions.

@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"crypto/x509"
-	"errors"
 	"fmt"
 	"os"
 	"sync"
@@ -68,8 +67,13 @@ func (h *host) loadRecipients() error {
 	return nil
 }
 
+// reload takes what is in h.Values now; if that is broken, nothing of it.
 func (h *host) reload() error {
-	return errors.Join(h.loadRecipients(), h.expander.Get().Aliases.Check())
+	if err := h.loadRecipients(); err != nil {
+		return err
+	}
+	h.server.Store(h.newServer())
+	return h.expander.Get().Aliases.Check()
 }
 
 // newServer holds what all sessions share.

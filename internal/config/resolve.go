@@ -27,6 +27,7 @@ const (
 // values finds and checks all settings.
 func (p *Program) values(c *cli.Context) (*Values, error) {
 	v := &Values{program: p, byName: map[string]*value{}, Operands: c.Args().Slice(), Stdin: p.Stdin, Stdout: p.Stdout, Stderr: p.Stderr}
+	v.again = func() (*Values, error) { return p.values(c) }
 	env := environment(p.Environ)
 	f, err := p.openFile(c, env, v)
 	if err != nil {

@@ -34,6 +34,7 @@ type Values struct {
 	Warnings []string
 
 	configFlag string // --config
+	again      func() (*Values, error)
 
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
@@ -123,6 +124,21 @@ func (v *Values) Flags(settings []Setting) []string {
 		}
 	}
 	return flags
+}
+
+// Reload finds all settings anew: the file may have changed. Flags and
+// environment are still those of the start.
+func (v *Values) Reload() (*Values, error) { return v.again() }
+
+// Changed names the settings that have other values than before.
+func (v *Values) Changed(before *Values) []string {
+	var all []string
+	for _, s := range v.program.Settings {
+		if !slices.Equal(v.get(s.Name).texts, before.get(s.Name).texts) {
+			all = append(all, s.Name)
+		}
+	}
+	return all
 }
 
 // override sets a value that was derived from others.

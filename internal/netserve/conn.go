@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
-	"os"
 	"sync"
 	"time"
 
@@ -18,23 +17,25 @@ import (
 // its session.
 type Conn struct {
 	proto    string
-	nc       net.Conn
 	certs    *Certificates
 	peer     netip.AddrPort
 	local    netip.AddrPort
+	onHost   bool // a Unix socket of ours: whoever is there is on this host
 	proxied  bool // a PROXY header told the peer
-	tls      *tls.Conn
+	counted  bool // against the limit per address
 	draining chan struct{}
 
 	out     []byte // not yet written
 	pending []byte // read and not yet given, by WaitInput
 
-	mu       sync.Mutex
-	idle     time.Duration
-	busy     bool
-	stopAt   time.Time // end of a draining server's patience; zero while it runs
-	awakened bool      // a read was interrupted by WaitInput's channel
-	aborted  bool
+	mu        sync.Mutex
+	nc        net.Conn // changes once, when TLS begins
+	tls       *tls.Conn
+	idle      time.Duration
+	busy      bool
+	stopAt    time.Time // end of a draining server's patience; zero while it runs
+	awakened  bool      // a read was interrupted by WaitInput's channel
+	abortedAt time.Time // zero: not
 }
 
 const (
@@ -44,33 +45,43 @@ const (
 	writeTimeout = 2 * time.Minute
 	// handshakeTimeout bounds TLS and PROXY headers.
 	handshakeTimeout = 30 * time.Second
+	// farewell is how long an aborted session has for its last words.
+	farewell = 2 * time.Second
 	// flushSize is when output is written although more may come.
 	flushSize = 32 << 10
 )
 
+// newConn makes a Conn of a connection. A PROXY header may still have to come.
 func newConn(s *server, nc net.Conn, proto string) *Conn {
-	return &Conn{proto: proto, nc: nc, certs: s.TLS, draining: s.draining, idle: defaultIdle}
+	_, unix := nc.(*net.UnixConn)
+	return &Conn{
+		proto: proto, nc: nc, certs: s.TLS, draining: s.draining, idle: defaultIdle, onHost: unix,
+		peer: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr()),
+	}
 }
 
-// wrap makes a Conn of a connection, behind its PROXY header if one must come.
-func (s *server) wrap(nc net.Conn, proto string) (*Conn, error) {
-	c := newConn(s, nc, proto)
-	c.peer, c.local = addrPort(nc.RemoteAddr()), addrPort(nc.LocalAddr())
+// readProxyHeader reads the header that must come from peers in ProxyFrom. Only
+// they may say who somebody is, and they never say it of themselves.
+func (s *server) readProxyHeader(c *Conn) error {
 	if !contains(s.ProxyFrom, c.peer.Addr()) {
-		return c, nil
+		return nil
 	}
-	p := proxyproto.NewConn(nc, proxyproto.WithPolicy(proxyproto.REQUIRE))
-	p.SetReadDeadline(time.Now().Add(handshakeTimeout))
+	if err := c.armHandshake(); err != nil {
+		return err
+	}
+	p := proxyproto.NewConn(c.nc, proxyproto.WithPolicy(proxyproto.REQUIRE), proxyproto.SetReadHeaderTimeout(0))
 	h := p.ProxyHeader()
 	if h == nil {
-		return nil, errors.New("no PROXY header")
+		return errors.New("no PROXY header")
 	}
-	p.SetReadDeadline(time.Time{})
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.nc, c.proxied = p, true
-	if !h.Command.IsLocal() {
-		c.peer = addrPort(h.SourceAddr)
+	// LOCAL is the proxy itself; UNKNOWN of version 1 is anybody.
+	if h.Version == 1 || !h.Command.IsLocal() {
+		c.peer, c.local = addrPort(h.SourceAddr), addrPort(h.DestinationAddr)
 	}
-	return c, nil
+	return nil
 }
 
 func contains(nets []netip.Prefix, a netip.Addr) bool {
@@ -109,19 +120,13 @@ func (c *Conn) PeerString() string {
 func (c *Conn) Local() netip.AddrPort { return c.local }
 
 // Loopback reports whether both ends are loopback addresses and nobody is in
-// between. A Unix socket is on this host too.
+// between. A Unix socket that we listen at is on this host too.
 func (c *Conn) Loopback() bool {
-	if c.proxied {
-		return false
-	}
-	if _, ok := c.nc.(*net.UnixConn); ok {
-		return true
-	}
-	return c.peer.Addr().IsLoopback() && c.local.Addr().IsLoopback()
+	return !c.proxied && (c.onHost || c.peer.Addr().IsLoopback() && c.local.Addr().IsLoopback())
 }
 
-// network is what limits per address count; false for those that are not
-// limited.
+// network is what the limit per address counts: an address of IPv4, a /64 of
+// IPv6; false for those that are not limited.
 func (c *Conn) network() (netip.Prefix, bool) {
 	a := c.peer.Addr()
 	if !a.IsValid() || a.IsLoopback() && !c.proxied {
@@ -161,174 +166,14 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	}
 	c.pending = nil
 	t := tls.Server(c.nc, c.certs.Config())
-	c.nc.SetDeadline(time.Now().Add(handshakeTimeout))
-	defer c.nc.SetDeadline(time.Time{})
+	if err := c.armHandshake(); err != nil {
+		return fmt.Errorf("start TLS: %w", err)
+	}
 	if err := t.HandshakeContext(ctx); err != nil {
 		return fmt.Errorf("start TLS: %w", err)
 	}
+	c.mu.Lock()
+	defer c.mu.Unlock()
 	c.nc, c.tls = t, t
 	return nil
-}
-
-// SetIdleTimeout sets how long a read may wait.
-func (c *Conn) SetIdleTimeout(d time.Duration) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.idle = d
-}
-
-// Busy says whether the session is in the middle of something, and is to be
-// given time when the server stops.
-func (c *Conn) Busy(busy bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.busy = busy
-}
-
-// Draining is closed when the server stops.
-func (c *Conn) Draining() <-chan struct{} { return c.draining }
-
-// Read writes what is to be written and waits for input: at most the idle
-// timeout, then os.ErrDeadlineExceeded. So it also ends when the server stops
-// and the session is not busy.
-func (c *Conn) Read(p []byte) (int, error) {
-	if len(c.pending) > 0 {
-		n := copy(p, c.pending)
-		c.pending = c.pending[n:]
-		return n, nil
-	}
-	if err := c.Flush(); err != nil {
-		return 0, err
-	}
-	if err := c.armRead(); err != nil {
-		return 0, err
-	}
-	return c.nc.Read(p)
-}
-
-// armRead sets the deadline of the next read. It and drain hold the lock, so
-// that neither undoes what the other has set.
-func (c *Conn) armRead() error {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	until := time.Now().Add(c.idle)
-	switch {
-	case c.aborted, !c.stopAt.IsZero() && !c.busy:
-		return os.ErrDeadlineExceeded
-	case !c.stopAt.IsZero() && c.stopAt.Before(until):
-		until = c.stopAt
-	}
-	return c.nc.SetReadDeadline(until)
-}
-
-// Write keeps output until the next Read or Flush, or until it is much.
-func (c *Conn) Write(p []byte) (int, error) {
-	if len(c.out)+len(p) > flushSize {
-		if err := c.Flush(); err != nil {
-			return 0, err
-		}
-		if len(p) > flushSize {
-			return len(p), c.write(p)
-		}
-	}
-	c.out = append(c.out, p...)
-	return len(p), nil
-}
-
-// Flush writes what is kept.
-func (c *Conn) Flush() error {
-	if len(c.out) == 0 {
-		return nil
-	}
-	out := c.out
-	c.out = c.out[:0]
-	if cap(out) > flushSize {
-		c.out = nil
-	}
-	return c.write(out)
-}
-
-func (c *Conn) write(p []byte) error {
-	if err := c.nc.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
-		return err
-	}
-	_, err := c.nc.Write(p)
-	return err
-}
-
-// WaitInput waits until the client has sent something (true) or wake has
-// something or is closed (false). The server's stop and the idle timeout are
-// os.ErrDeadlineExceeded.
-func (c *Conn) WaitInput(wake <-chan struct{}) (bool, error) {
-	if len(c.pending) > 0 {
-		return true, nil
-	}
-	if err := c.Flush(); err != nil {
-		return false, err
-	}
-	if err := c.armRead(); err != nil {
-		return false, err
-	}
-	done, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		select {
-		case <-wake:
-			c.awake()
-		case <-done:
-		}
-	}()
-	buf := make([]byte, 512)
-	n, err := c.nc.Read(buf)
-	close(done)
-	<-gone
-	woken := c.wasAwakened()
-	if n > 0 {
-		c.pending = buf[:n]
-		return true, nil
-	}
-	if woken && errors.Is(err, os.ErrDeadlineExceeded) {
-		return false, nil
-	}
-	return false, err
-}
-
-// awake interrupts a read.
-func (c *Conn) awake() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.awakened = true
-	c.nc.SetReadDeadline(time.Unix(1, 0))
-}
-
-func (c *Conn) wasAwakened() bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	was := c.awakened
-	c.awakened = false
-	return was
-}
-
-// drain ends a session that waits, and gives a busy one until stopAt.
-func (c *Conn) drain(stopAt time.Time) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.stopAt = stopAt
-	if !c.busy {
-		c.nc.SetReadDeadline(time.Unix(1, 0))
-	}
-}
-
-// abort ends whatever the session does.
-func (c *Conn) abort() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.aborted = true
-	c.nc.SetDeadline(time.Unix(1, 0))
-}
-
-// Close writes what is kept and closes the connection.
-func (c *Conn) Close() error {
-	err := c.Flush()
-	return errors.Join(err, c.nc.Close())
 }

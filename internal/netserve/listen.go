@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net"
-	"net/netip"
 	"net/url"
 	"os"
 	"slices"
@@ -14,7 +13,6 @@ import (
 	"time"
 
 	"github.com/coreos/go-systemd/v22/activation"
-	"github.com/coreos/go-systemd/v22/daemon"
 	"golang.org/x/sys/unix"
 
 	"postbag/internal/status"
@@ -178,8 +176,7 @@ func (s *server) handedOver() ([]listener, *Conn, error) {
 				return nil, nil, startError(status.ExConfig, "connection of systemd", err)
 			}
 			f.Close()
-			c, err := s.wrap(nc, proto)
-			return nil, c, err
+			return nil, newConn(s, nc, proto), nil
 		}
 		l, err := net.FileListener(f)
 		if err != nil {
@@ -223,79 +220,4 @@ func localPort(fd int) int {
 		return sa.Port
 	}
 	return 0
-}
-
-// stdio makes a Conn of standard input and output.
-func (s *server) stdio() (*Conn, error) {
-	proto := s.Protocols[0]
-	if nc, err := net.FileConn(s.Stdin); err == nil {
-		return s.wrap(nc, proto)
-	}
-	c := newConn(s, &pipes{in: s.Stdin, out: s.Stdout}, proto)
-	c.peer = peerFromEnvironment()
-	return c, nil
-}
-
-// peerFromEnvironment is what tcpserver and its like say of the client.
-func peerFromEnvironment() netip.AddrPort {
-	ip, err := netip.ParseAddr(os.Getenv("TCPREMOTEIP"))
-	if err != nil {
-		return netip.AddrPort{}
-	}
-	port, _ := strconv.ParseUint(os.Getenv("TCPREMOTEPORT"), 10, 16)
-	return netip.AddrPortFrom(ip, uint16(port))
-}
-
-// pipes are a connection over two files.
-type pipes struct{ in, out *os.File }
-
-func (p *pipes) Read(b []byte) (int, error)  { return p.in.Read(b) }
-func (p *pipes) Write(b []byte) (int, error) { return p.out.Write(b) }
-func (p *pipes) Close() error                { return errors.Join(p.in.Close(), p.out.Close()) }
-func (p *pipes) LocalAddr() net.Addr         { return &net.UnixAddr{Name: "stdin", Net: "pipe"} }
-func (p *pipes) RemoteAddr() net.Addr        { return &net.UnixAddr{Name: "stdout", Net: "pipe"} }
-
-// Files that cannot wait with a deadline wait without one.
-func (p *pipes) SetDeadline(t time.Time) error {
-	return errors.Join(p.SetReadDeadline(t), p.SetWriteDeadline(t))
-}
-func (p *pipes) SetReadDeadline(t time.Time) error  { return noDeadline(p.in.SetReadDeadline(t)) }
-func (p *pipes) SetWriteDeadline(t time.Time) error { return noDeadline(p.out.SetWriteDeadline(t)) }
-
-func noDeadline(err error) error {
-	if errors.Is(err, os.ErrNoDeadline) {
-		return nil
-	}
-	return err
-}
-
-// notify tells systemd, when it listens.
-func notify(state string) { daemon.SdNotify(false, state) }
-
-// reloading is RELOADING=1 with the time that systemd wants with it.
-func reloading() string {
-	var ts unix.Timespec
-	unix.ClockGettime(unix.CLOCK_MONOTONIC, &ts)
-	return fmt.Sprintf("RELOADING=1\nMONOTONIC_USEC=%d", ts.Nano()/1000)
-}
-
-// watchdog tells systemd at half its interval that we live.
-func watchdog() (stop func()) {
-	every, err := daemon.SdWatchdogEnabled(false)
-	if err != nil || every == 0 {
-		return func() {}
-	}
-	t := time.NewTicker(every / 2)
-	done := make(chan struct{})
-	go func() {
-		for {
-			select {
-			case <-t.C:
-				notify("WATCHDOG=1")
-			case <-done:
-				return
-			}
-		}
-	}()
-	return func() { t.Stop(); close(done) }
 }

@@ -17,6 +17,7 @@ import (
 	"net"
 	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -35,7 +36,7 @@ type Options struct {
 
 	TLS           *Certificates // nil: no TLS
 	ProxyFrom     []netip.Prefix
-	MaxConns      int // 0: no limit
+	MaxConns      int // 0: as many as there are descriptors for
 	MaxPerAddress int // 0: no limit; the loopback is not counted
 	StopTimeout   time.Duration
 	Log           *maillog.Log // nil: silent
@@ -57,7 +58,7 @@ type server struct {
 	Options
 	cancel   context.CancelFunc // ends what sessions do
 	draining chan struct{}
-	sessions sync.WaitGroup
+	running  sync.WaitGroup // sessions, accepting loops, and who ends them
 
 	mu    sync.Mutex
 	conns map[*Conn]bool
@@ -70,15 +71,17 @@ func Run(ctx context.Context, o Options) error {
 	sctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	s := &server{Options: o, cancel: cancel, draining: make(chan struct{}), conns: map[*Conn]bool{}, peers: map[netip.Prefix]int{}}
-	raiseLimit()
-	handed, conn, err := s.handedOver()
+	s.limitConns()
+	listeners, conn, err := s.handedOver()
 	if err != nil {
 		return err
 	}
-	if conn != nil || o.Inetd {
+	if conn == nil && o.Inetd {
+		conn = s.stdio()
+	}
+	if conn != nil {
 		return s.single(sctx, ctx, conn)
 	}
-	listeners := handed
 	if len(listeners) == 0 {
 		if listeners, err = s.listenAll(); err != nil {
 			return err
@@ -87,30 +90,38 @@ func Run(ctx context.Context, o Options) error {
 	return s.serve(sctx, ctx, listeners)
 }
 
-// raiseLimit lets this process have as many descriptors as it may.
-func raiseLimit() {
+// reservedFiles is how many descriptors are kept for letters, logs and look-ups.
+const reservedFiles = 200
+
+// limitConns lets this process have as many descriptors as it may, and takes no
+// more connections than these are enough for.
+func (s *server) limitConns() {
 	var l syscall.Rlimit
-	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) == nil && l.Cur < l.Max {
+	if syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l) != nil {
+		return
+	}
+	if l.Cur < l.Max {
 		l.Cur = l.Max
 		syscall.Setrlimit(syscall.RLIMIT_NOFILE, &l) // a lower limit is the system's wish
+		syscall.Getrlimit(syscall.RLIMIT_NOFILE, &l)
+	}
+	most := max(1, int(min(l.Cur, 1<<30))-reservedFiles)
+	if s.MaxConns == 0 || s.MaxConns > most {
+		s.MaxConns = most
 	}
 }
 
 // single runs the session of inetd, or of a connection that systemd accepted.
 func (s *server) single(sctx, ctx context.Context, c *Conn) error {
-	if c == nil {
-		var err error
-		if c, err = s.stdio(); err != nil {
-			return err
-		}
-	}
-	s.add(c)
 	stop := make(chan struct{})
-	go func() {
-		s.await(ctx, stop)
-	}()
-	s.session(sctx, c)
+	s.running.Go(func() {
+		if s.await(ctx, stop) {
+			s.drain(stop)
+		}
+	})
+	s.begin(sctx, c)
 	close(stop)
+	s.running.Wait()
 	return nil
 }
 
@@ -118,29 +129,37 @@ func (s *server) single(sctx, ctx context.Context, c *Conn) error {
 func (s *server) serve(sctx, ctx context.Context, listeners []listener) error {
 	for _, l := range listeners {
 		s.Log.Listening(ctx, l.proto, l.Addr().String())
-		go s.accept(sctx, l)
+		s.running.Go(func() { s.accept(sctx, l) })
 	}
 	if s.Ready != nil {
 		s.Ready()
 	}
-	notify("READY=1")
+	notify("READY=1\nSTATUS=" + serving(listeners))
 	stopWatchdog := watchdog()
 	defer stopWatchdog()
+	s.await(ctx, nil)
+	for _, l := range listeners {
+		l.Close()
+	}
 	ended := make(chan struct{})
-	go func() {
-		s.await(ctx, nil)
-		for _, l := range listeners {
-			l.Close()
-		}
-		s.sessions.Wait()
-		close(ended)
-	}()
+	go func() { s.running.Wait(); close(ended) }()
+	s.drain(ended)
 	<-ended
 	return nil
 }
 
-// await handles signals until the server shall stop, and then makes it.
-func (s *server) await(ctx context.Context, stop <-chan struct{}) {
+// serving is the line that systemctl status shows.
+func serving(listeners []listener) string {
+	var all []string
+	for _, l := range listeners {
+		all = append(all, l.proto+" at "+l.Addr().String())
+	}
+	return "serving " + strings.Join(all, ", ")
+}
+
+// await handles signals until the server shall stop; false when there is nothing
+// left to stop.
+func (s *server) await(ctx context.Context, over <-chan struct{}) bool {
 	why := "end of context"
 	for {
 		select {
@@ -151,14 +170,14 @@ func (s *server) await(ctx context.Context, stop <-chan struct{}) {
 			}
 			why = sig.String()
 		case <-ctx.Done():
-		case <-stop:
-			return
+		case <-over:
+			return false
 		}
 		break
 	}
 	s.Log.Stopping(ctx, why)
-	notify("STOPPING=1")
-	s.drain(stop)
+	notify("STOPPING=1\nSTATUS=finishing sessions")
+	return true
 }
 
 // reload reads anew and tells systemd around it.
@@ -175,25 +194,30 @@ func (s *server) reload(ctx context.Context) {
 	notify("READY=1")
 }
 
-// drain tells all sessions to end, and ends those that do not in time, or at a
-// second signal.
-func (s *server) drain(stop <-chan struct{}) {
-	close(s.draining)
+// drain tells all sessions to end, and waits until they have. It ends those that
+// do not in time, and all at a second signal.
+func (s *server) drain(over <-chan struct{}) {
 	deadline := time.Now().Add(s.StopTimeout)
 	s.mu.Lock()
+	close(s.draining)
 	for c := range s.conns {
 		c.drain(deadline)
 	}
 	s.mu.Unlock()
-	go func() {
+	timer := time.NewTimer(s.StopTimeout)
+	defer timer.Stop()
+	for {
 		select {
-		case <-time.After(time.Until(deadline)):
-		case <-s.Signals:
-		case <-stop:
+		case <-timer.C:
+		case sig := <-s.Signals:
+			if sig == syscall.SIGHUP {
+				continue
+			}
+		case <-over:
 			return
 		}
 		s.abort()
-	}()
+	}
 }
 
 // abort ends all sessions now.
@@ -206,36 +230,45 @@ func (s *server) abort() {
 	}
 }
 
-// accept takes connections of one listener.
+// acceptPause is how long a server waits that has run out of something, for
+// others to end.
+const acceptPause = 100 * time.Millisecond
+
+// accept takes connections of one listener. Trouble is told once, until a
+// connection comes again.
 func (s *server) accept(ctx context.Context, l listener) {
+	troubled := false
 	for {
 		nc, err := l.Accept()
 		switch {
 		case err == nil:
-			s.sessions.Add(1)
-			go func() {
-				defer s.sessions.Done()
-				s.begin(ctx, l, nc)
-			}()
+			troubled = false
+			s.running.Go(func() { s.begin(ctx, newConn(s, nc, l.proto)) })
 		case errors.Is(err, net.ErrClosed):
 			return
 		default:
-			// Out of descriptors, mostly: others will end.
-			s.Log.Trouble(ctx, "accept connection on "+l.Addr().String(), err)
-			time.Sleep(100 * time.Millisecond)
+			if !troubled {
+				s.Log.Trouble(ctx, "accept connection on "+l.Addr().String(), err)
+			}
+			troubled = true
+			time.Sleep(acceptPause)
 		}
 	}
 }
 
-// begin makes a Conn of a connection and runs its session.
-func (s *server) begin(ctx context.Context, l listener, nc net.Conn) {
-	c, err := s.wrap(nc, l.proto)
-	if err != nil {
-		s.Log.Lost(ctx, nc.RemoteAddr().String(), "connect", err)
-		nc.Close()
+// begin runs the session of a connection, if it is not one too many.
+func (s *server) begin(ctx context.Context, c *Conn) {
+	if !s.add(c) {
+		s.refuse(c)
 		return
 	}
-	if !s.add(c) {
+	defer s.remove(c)
+	if err := s.readProxyHeader(c); err != nil {
+		s.Log.Lost(ctx, c.PeerString(), "PROXY header", err)
+		c.nc.Close()
+		return
+	}
+	if !s.count(c) {
 		s.refuse(c)
 		return
 	}
@@ -244,7 +277,6 @@ func (s *server) begin(ctx context.Context, l listener, nc net.Conn) {
 
 // session runs one session to its end.
 func (s *server) session(ctx context.Context, c *Conn) {
-	defer s.remove(c)
 	defer c.Close()
 	if implicit(c.proto) {
 		if err := c.StartTLS(ctx); err != nil {
@@ -257,25 +289,36 @@ func (s *server) session(ctx context.Context, c *Conn) {
 	}
 }
 
-// add counts a connection; false when there are too many.
+// add takes a connection into the books; false when there are too many.
 func (s *server) add(c *Conn) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.MaxConns > 0 && len(s.conns) >= s.MaxConns {
+	if len(s.conns) >= s.MaxConns {
 		return false
-	}
-	if net, counted := c.network(); counted && s.MaxPerAddress > 0 {
-		if s.peers[net] >= s.MaxPerAddress {
-			return false
-		}
-		s.peers[net]++
 	}
 	s.conns[c] = true
 	select {
-	case <-s.draining:
+	case <-s.draining: // it came in at the last moment
 		c.drain(time.Now().Add(s.StopTimeout))
 	default:
 	}
+	return true
+}
+
+// count adds a connection to those of its address, which a PROXY header may have
+// told; false when there are too many.
+func (s *server) count(c *Conn) bool {
+	net, limited := c.network()
+	if !limited || s.MaxPerAddress == 0 {
+		return true
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.peers[net] >= s.MaxPerAddress {
+		return false
+	}
+	s.peers[net]++
+	c.counted = true
 	return true
 }
 
@@ -283,10 +326,12 @@ func (s *server) remove(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
-	if net, counted := c.network(); counted && s.MaxPerAddress > 0 {
-		if s.peers[net]--; s.peers[net] <= 0 {
-			delete(s.peers, net)
-		}
+	if !c.counted {
+		return
+	}
+	net, _ := c.network()
+	if s.peers[net]--; s.peers[net] == 0 {
+		delete(s.peers, net)
 	}
 }
 
@@ -296,9 +341,7 @@ func (s *server) refuse(c *Conn) {
 	if s.Busy == nil || implicit(c.proto) {
 		return
 	}
-	c.SetIdleTimeout(time.Second)
 	c.Write([]byte(s.Busy(c.proto)))
-	c.Flush()
 }
 
 func startError(code int, op string, err error) error { return status.Exit(code, op, err) }

@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"errors"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -19,7 +20,7 @@ func untilDays(t time.Time) int { return int(time.Until(t) / (24 * time.Hour)) }
 // Accounts are those of the users file. Where that is the default one and is not
 // there, there are none until Check finds it.
 type Accounts struct {
-	path    string
+	path    string // used at start and by reloads only
 	domains []string
 	file    atomic.Pointer[auth.File]
 }
@@ -56,6 +57,21 @@ func (a *Accounts) Check() error {
 
 // errNoAccounts means that the users file is not there.
 var errNoAccounts = errors.New("there is no users file")
+
+// Move follows --users and --domain. The accounts stay when the file is broken.
+func (a *Accounts) Move(v *config.Values) error {
+	path, domains := v.String("users"), v.Strings("domain")
+	if path == a.path && slices.Equal(domains, a.domains) {
+		return a.Check()
+	}
+	f, err := auth.OpenFile(path, domains)
+	if err != nil && !auth.IsMissing(err) {
+		return err
+	}
+	a.path, a.domains = path, domains
+	a.file.Store(f)
+	return nil
+}
 
 func (a *Accounts) current() (auth.Directory, error) {
 	if f := a.file.Load(); f != nil {

@@ -56,7 +56,7 @@ type Daemon struct {
 }
 
 // Open makes a Daemon; its errors have the exit code of a start.
-func Open(_ context.Context, v *config.Values, protocols []string) (*Daemon, error) {
+func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, error) {
 	d := &Daemon{Values: v, Protocols: protocols, FS: durable.New(), Throttle: auth.NewThrottle()}
 	var err error
 	if d.Log, err = maillog.New(v.Stderr, v.String("log-level"), v.String("log-format")); err != nil {
@@ -71,6 +71,7 @@ func Open(_ context.Context, v *config.Values, protocols []string) (*Daemon, err
 	if d.TLS, err = openTLS(d.FS, v, d.Spool); err != nil {
 		return nil, err
 	}
+	d.TLS.Report = func(err error) { d.Log.Reloaded(ctx, "certificate", err) }
 	d.Maildirs = auth.Template{Text: v.String("maildir"), Spool: d.Spool.Dir()}
 	return d, nil
 }
@@ -151,7 +152,8 @@ func (d *Daemon) Preauth(ctx context.Context) (*auth.Account, error) {
 	return &a, nil
 }
 
-// Serve runs sessions until a signal ends the program.
+// Serve runs sessions until a signal ends the program. On SIGHUP the settings
+// are found anew; then o.Reload, which may be nil, takes them from d.Values.
 func (d *Daemon) Serve(ctx context.Context, o netserve.Options) error {
 	v := d.Values
 	signals := make(chan os.Signal, 4)
@@ -166,13 +168,7 @@ func (d *Daemon) Serve(ctx context.Context, o netserve.Options) error {
 	o.TLS, o.ProxyFrom, o.Log = d.TLS, v.Nets("proxy-protocol-from"), d.Log
 	o.MaxConns, o.MaxPerAddress, o.StopTimeout = v.Int("max-connections"), v.Int("max-per-address"), v.Duration("stop-timeout")
 	more := o.Reload
-	o.Reload = func() error {
-		err := d.Accounts.Check()
-		if more != nil {
-			err = errors.Join(err, more())
-		}
-		return err
-	}
+	o.Reload = func() error { return d.reload(ctx, more) }
 	ready := o.Ready
 	o.Ready = func() { // not before: a start that fails says one thing
 		d.warn(ctx)

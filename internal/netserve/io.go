@@ -1,0 +1,202 @@
+package netserve
+
+import (
+	"errors"
+	"os"
+	"time"
+)
+
+// Deadlines are set under c.mu only, so that no session undoes what the end of
+// the server has set.
+
+// past is a deadline that ends what waits.
+var past = time.Unix(1, 0)
+
+// SetIdleTimeout sets how long a read may wait.
+func (c *Conn) SetIdleTimeout(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = d
+}
+
+// Busy says whether the session is in the middle of something, and is to be
+// given time when the server stops.
+func (c *Conn) Busy(busy bool) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.busy = busy
+}
+
+// Draining is closed when the server stops.
+func (c *Conn) Draining() <-chan struct{} { return c.draining }
+
+// Read writes what is to be written and waits for input: at most the idle
+// timeout, then os.ErrDeadlineExceeded. So it also ends when the server stops
+// and the session is not busy.
+func (c *Conn) Read(p []byte) (int, error) {
+	if len(c.pending) > 0 {
+		n := copy(p, c.pending)
+		c.pending = c.pending[n:]
+		return n, nil
+	}
+	if err := c.Flush(); err != nil {
+		return 0, err
+	}
+	if err := c.armRead(); err != nil {
+		return 0, err
+	}
+	return c.nc.Read(p)
+}
+
+// armRead sets the deadline of the next read.
+func (c *Conn) armRead() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until := time.Now().Add(c.idle)
+	switch {
+	case !c.abortedAt.IsZero(), !c.stopAt.IsZero() && !c.busy:
+		return os.ErrDeadlineExceeded
+	case !c.stopAt.IsZero() && c.stopAt.Before(until):
+		until = c.stopAt
+	}
+	return c.nc.SetReadDeadline(until)
+}
+
+// armHandshake sets the deadline of a TLS handshake, which a server that stops
+// does not wait for.
+func (c *Conn) armHandshake() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if !c.abortedAt.IsZero() || !c.stopAt.IsZero() {
+		return os.ErrDeadlineExceeded
+	}
+	c.busy = false
+	return c.nc.SetDeadline(time.Now().Add(handshakeTimeout))
+}
+
+// Write keeps output until the next Read or Flush, or until it is much.
+func (c *Conn) Write(p []byte) (int, error) {
+	if len(c.out)+len(p) > flushSize {
+		if err := c.Flush(); err != nil {
+			return 0, err
+		}
+		if len(p) > flushSize {
+			return len(p), c.write(p)
+		}
+	}
+	c.out = append(c.out, p...)
+	return len(p), nil
+}
+
+// Flush writes what is kept.
+func (c *Conn) Flush() error {
+	if len(c.out) == 0 {
+		return nil
+	}
+	out := c.out
+	c.out = c.out[:0]
+	if cap(out) > flushSize {
+		c.out = nil
+	}
+	return c.write(out)
+}
+
+func (c *Conn) write(p []byte) error {
+	if err := c.armWrite(); err != nil {
+		return err
+	}
+	_, err := c.nc.Write(p)
+	return err
+}
+
+// armWrite sets the deadline of a write. An aborted session may say goodbye, and
+// no more.
+func (c *Conn) armWrite() error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	until := time.Now().Add(writeTimeout)
+	if !c.abortedAt.IsZero() {
+		until = c.abortedAt.Add(farewell)
+	}
+	return c.nc.SetWriteDeadline(until)
+}
+
+// WaitInput waits until the client has sent something (true) or wake has
+// something or is closed (false). The server's stop and the idle timeout are
+// os.ErrDeadlineExceeded.
+func (c *Conn) WaitInput(wake <-chan struct{}) (bool, error) {
+	if len(c.pending) > 0 {
+		return true, nil
+	}
+	if err := c.Flush(); err != nil {
+		return false, err
+	}
+	if err := c.armRead(); err != nil {
+		return false, err
+	}
+	done, gone := make(chan struct{}), make(chan struct{})
+	go func() {
+		defer close(gone)
+		select {
+		case <-wake:
+			c.awake()
+		case <-done:
+		}
+	}()
+	buf := make([]byte, 512)
+	n, err := c.nc.Read(buf)
+	close(done)
+	<-gone
+	woken := c.wasAwakened()
+	if n > 0 {
+		c.pending = buf[:n]
+		return true, nil
+	}
+	if woken && errors.Is(err, os.ErrDeadlineExceeded) {
+		return false, nil
+	}
+	return false, err
+}
+
+// awake interrupts a read.
+func (c *Conn) awake() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.awakened = true
+	c.nc.SetReadDeadline(past)
+}
+
+func (c *Conn) wasAwakened() bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	was := c.awakened
+	c.awakened = false
+	return was
+}
+
+// drain ends a session that waits, and gives a busy one until stopAt.
+func (c *Conn) drain(stopAt time.Time) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.stopAt = stopAt
+	if !c.busy {
+		c.nc.SetReadDeadline(past)
+	}
+}
+
+// abort ends whatever the session does.
+func (c *Conn) abort() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.abortedAt.IsZero() {
+		c.abortedAt = time.Now()
+		c.nc.SetReadDeadline(past)
+		c.nc.SetWriteDeadline(c.abortedAt.Add(farewell))
+	}
+}
+
+// Close writes what is kept and closes the connection.
+func (c *Conn) Close() error {
+	err := c.Flush()
+	return errors.Join(err, c.nc.Close())
+}

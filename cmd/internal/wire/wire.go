@@ -179,26 +179,6 @@ func (d *Daemon) Serve(ctx context.Context, o netserve.Options) error {
 	return netserve.Run(ctx, o)
 }
 
-// Check is for --check: what is wrong with the files that the settings name.
-func Check(_ context.Context, v *config.Values) []error {
-	var faults []error
-	if _, err := OpenAccounts(v); err != nil {
-		faults = append(faults, err)
-	}
-	cert, key := v.String("tls-cert"), v.String("tls-key")
-	if cert == "" && key == "" {
-		return faults
-	}
-	pair, err := openTLS(nil, v, nil)
-	if err != nil {
-		return append(faults, err)
-	}
-	if left := untilDays(pair.Expires()); left < warnDays {
-		faults = append(faults, fmt.Errorf("tls-cert %s: expires in %d days", cert, left))
-	}
-	return faults
-}
-
 // NoOperands refuses what is no flag.
 func NoOperands(v *config.Values) error {
 	if len(v.Operands) == 0 {

@@ -25,7 +25,7 @@ type demo struct {
 func (d *demo) play() error {
 	for _, step := range []func() error{
 		d.prepare, d.sendWhileDown, d.showWaiting, d.comeUp, d.readByPOP,
-		d.readByIMAP, d.fetchAll, d.bounce,
+		d.readByIMAP, d.readByClients, d.fetchAll, d.bounce,
 	} {
 		if err := step(); err != nil {
 			return err

@@ -19,6 +19,7 @@ import (
 	"postbag/internal/smtpsrv"
 	"postbag/internal/spool"
 	"postbag/internal/status"
+	"postbag/internal/trust"
 )
 
 // A host is smtpd with all its parts.
@@ -120,6 +121,9 @@ func (i intake) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transac
 func (h *host) remote() (*deliver.Remote, error) {
 	v := h.Values
 	resolver := resolve.New(v.String("resolver"))
+	if v.Bool("resolver-trust-ad") {
+		resolver.TrustAD()
+	}
 	pool, err := roots(v)
 	if err != nil {
 		return nil, status.Exit(status.ExConfig, "tls-ca", err)
@@ -131,7 +135,8 @@ func (h *host) remote() (*deliver.Remote, error) {
 	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool}
 	return &deliver.Remote{
 		Sender: h.client, Resolver: resolver, Hostname: v.String("hostname"), Port: v.Int("smtp-port"),
-		Password: logins.password,
+		Password: logins.password, TLSA: resolver,
+		STS: &trust.STS{Resolver: resolver, FS: h.FS, Dir: h.Spool.Path("state", "mta-sts"), Roots: pool, Trouble: h.Log.Trouble},
 	}, nil
 }
 

@@ -12,6 +12,7 @@ import (
 var own = []config.Setting{
 	{Name: "relay-from", Arg: "NET", Usage: "network that may relay without AUTH, repeated", Kind: config.List, Default: "127.0.0.0/8,::1/128", Valid: config.ValidNet},
 	{Name: "resolver", Arg: "HOST:PORT", Usage: "DNS server (default: those of /etc/resolv.conf)", Valid: config.ValidHostPort},
+	{Name: "resolver-trust-ad", Usage: "believe what the DNS server says it has verified (default: only one on the loopback)", Kind: config.Switch},
 	{Name: "password-command", Arg: "COMMAND", Usage: "prints the password or token of USER@HOST; HOST is $1, USER $2"},
 	{Name: "smtp-port", Arg: "N", Usage: "port of MX hosts", Kind: config.Number, Default: "25"},
 	{Name: "tls-ca", Arg: "FILE", Usage: "certificates that other hosts are checked by, PEM (default: the system's)", File: true},

@@ -354,6 +354,6 @@ var knownKeys = []string{
 	"aliases", "auth-on-mx", "bare-newline", "concurrency", "delay-warning", "delete", "delete-after", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "json",
 	"keep", "listen", "log-format", "log-level", "maildir", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "no-queue-runner",
 	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "recipient-delimiter",
-	"relay-domain", "relay-from", "resolver", "retry-max", "retry-min", "routes", "run-queue", "smarthost", "smtp-port", "spool", "state", "stop-timeout",
+	"relay-domain", "relay-from", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "smarthost", "smtp-port", "spool", "state", "stop-timeout",
 	"tls", "tls-ca", "tls-cert", "tls-insecure", "tls-key", "to", "users", "watch",
 }

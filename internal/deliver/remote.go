@@ -17,6 +17,7 @@ import (
 	"postbag/internal/smtpout"
 	"postbag/internal/spool"
 	"postbag/internal/status"
+	"postbag/internal/trust"
 )
 
 // An Outcome tells how one recipient went at another host.
@@ -50,6 +51,8 @@ type Remote struct {
 	IP       string   // "4" or "6": only addresses of that version
 	Password func(ctx context.Context, host, user string) (string, error)
 	Commands Commander
+	TLSA     trust.TLSAResolver // nil: no DANE
+	STS      Policies           // nil: no MTA-STS
 }
 
 // Limits of one attempt, so that a domain with many dead hosts does not keep a
@@ -84,7 +87,7 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 	}
 	var failed failures
 	for next := range hops {
-		hop, err := r.complete(ctx, next)
+		hop, err := r.complete(ctx, d, next)
 		if err != nil {
 			failed.add(err)
 			continue
@@ -142,12 +145,19 @@ func (f *failures) outcome(d recipient.Destination) Outcome {
 
 var errNoHost = errors.New("no host")
 
+// A candidate is a host to try, and whether it is known for sure to be one of the
+// destination.
+type candidate struct {
+	hop       smtpout.Hop
+	authentic bool
+}
+
 // hops gives the hosts to try, in order, without their addresses.
-func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield func(smtpout.Hop) bool), error) {
+func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield func(candidate) bool), error) {
 	if d.Route.Kind != route.MX {
 		return hopsOf(d.Route), nil
 	}
-	hosts, err := r.exchangers(ctx, d.Address.Domain)
+	hosts, authentic, err := r.exchangers(ctx, d.Address.Domain)
 	if err != nil {
 		return nil, err
 	}
@@ -155,9 +165,10 @@ func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield 
 	if port == 0 {
 		port = 25
 	}
-	return func(yield func(smtpout.Hop) bool) {
+	return func(yield func(candidate) bool) {
 		for _, h := range hosts {
-			if !yield(smtpout.Hop{Host: h.Host, Port: port, TLS: smtpout.Opportunistic, Foreign: true}) {
+			hop := smtpout.Hop{Host: h.Host, Port: port, TLS: smtpout.Opportunistic, Foreign: true}
+			if !yield(candidate{hop, authentic}) {
 				return
 			}
 		}
@@ -165,10 +176,10 @@ func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield 
 }
 
 // hopsOf are the hosts of a route, in turn.
-func hopsOf(t route.Route) func(yield func(smtpout.Hop) bool) {
-	return func(yield func(smtpout.Hop) bool) {
+func hopsOf(t route.Route) func(yield func(candidate) bool) {
+	return func(yield func(candidate) bool) {
 		for r := &t; r != nil; r = r.Next {
-			if !yield(hopOf(*r)) {
+			if !yield(candidate{hopOf(*r), true}) { // we have named it ourselves
 				return
 			}
 		}
@@ -191,13 +202,13 @@ func hopOf(t route.Route) smtpout.Hop {
 }
 
 // exchangers gives the MX hosts of a domain that are nearer to it than we are.
-func (r *Remote) exchangers(ctx context.Context, domain string) ([]resolve.MX, error) {
+func (r *Remote) exchangers(ctx context.Context, domain string) (hosts []resolve.MX, authentic bool, err error) {
 	if _, literal := address.IsLiteral(domain); literal {
-		return []resolve.MX{{Host: domain}}, nil
+		return []resolve.MX{{Host: domain}}, false, nil
 	}
-	hosts, _, err := r.Resolver.MX(ctx, domain)
+	hosts, authentic, err = r.Resolver.MX(ctx, domain)
 	if err != nil {
-		return nil, err
+		return nil, false, err
 	}
 	// RFC 5321 section 5.1: where we are on the list ourselves, hosts of our
 	// preference and above would only bring the letter back.
@@ -209,9 +220,9 @@ func (r *Remote) exchangers(ctx context.Context, domain string) ([]resolve.MX, e
 		}
 	}
 	if len(hosts) == 0 {
-		return nil, status.Perm("send to "+domain, "5.4.6", "mail for "+domain+" loops back to this host", errLoop)
+		return nil, false, status.Perm("send to "+domain, "5.4.6", "mail for "+domain+" loops back to this host", errLoop)
 	}
-	return hosts[:min(len(hosts), maxHosts)], nil
+	return hosts[:min(len(hosts), maxHosts)], authentic, nil
 }
 
 var errLoop = errors.New("this host is its best mail exchanger, and does not take its mail")
@@ -221,11 +232,12 @@ func (r *Remote) isUs(host string) bool {
 }
 
 // complete adds to a hop what is needed to speak to it.
-func (r *Remote) complete(ctx context.Context, hop smtpout.Hop) (smtpout.Hop, error) {
+func (r *Remote) complete(ctx context.Context, d recipient.Destination, c candidate) (smtpout.Hop, error) {
+	hop := c.hop
 	if hop.Socket != "" {
 		return hop, nil
 	}
-	addrs, _, err := r.Resolver.Addrs(ctx, hop.Host)
+	addrs, authentic, err := r.Resolver.Addrs(ctx, hop.Host)
 	if err != nil && !hop.Foreign {
 		// The host of a route was named by us: a mistake there is ours.
 		return hop, status.Temp("look up "+hop.Host, "4.4.4", "host "+hop.Host+" has no address now", err)
@@ -238,6 +250,11 @@ func (r *Remote) complete(ctx context.Context, hop smtpout.Hop) (smtpout.Hop, er
 		return hop, status.Perm("send to "+hop.Host, "5.4.4", "host "+hop.Host+" has no address of the wanted kind", errNoHost)
 	}
 	hop.Addrs = addrs
+	if hop.TLS == smtpout.Opportunistic {
+		if hop, err = r.secure(ctx, d, hop, c.authentic && authentic); err != nil {
+			return hop, err
+		}
+	}
 	if hop.User != "" {
 		hop.Password, err = r.password(ctx, hop)
 	}

@@ -51,6 +51,7 @@ const (
 	None                        // never TLS
 	StartTLS                    // STARTTLS with a certificate that is right for Hop.Host
 	Implicit                    // TLS from the start, the same certificate (RFC 8314)
+	Encrypt                     // STARTTLS, any certificate
 )
 
 // A Hop is one host that letters are given to.
@@ -61,10 +62,12 @@ type Hop struct {
 	Socket    string // path of a Unix socket instead
 	LMTP      bool
 	TLS       Policy
-	User      string // logs in when it is not ""
-	Password  string // or the token of XOAUTH2 and OAUTHBEARER
-	Mechanism string // the only one to log in with; "": the best that is offered
-	Foreign   bool   // it is another host for sure: one that greets with our own name is a loop
+	Verify    func(tls.ConnectionState) error // checks the certificate instead of authorities and names
+	Proof     string                          // tells what Verify wants from what others want
+	User      string                          // logs in when it is not ""
+	Password  string                          // or the token of XOAUTH2 and OAUTHBEARER
+	Mechanism string                          // the only one to log in with; "": the best that is offered
+	Foreign   bool                            // it is another host for sure: one that greets with our own name is a loop
 }
 
 // String names the hop in messages.
@@ -78,7 +81,7 @@ func (h Hop) String() string {
 // key is what connections are kept by: the host and all that was agreed with it,
 // not the address, for that changes its place from answer to answer of the DNS.
 func (h Hop) key() string {
-	words := []string{h.String(), strconv.FormatBool(h.LMTP), strconv.Itoa(int(h.TLS)), h.User, h.Password, h.Mechanism}
+	words := []string{h.String(), strconv.FormatBool(h.LMTP), strconv.Itoa(int(h.TLS)), h.User, h.Password, h.Mechanism, h.Proof}
 	return strings.Join(words, "\x00")
 }
 
@@ -157,9 +160,12 @@ func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 
 func (c *Client) tlsConfig(h Hop) *tls.Config {
 	cfg := &tls.Config{ServerName: asciiName(strings.Trim(h.Host, "[]")), RootCAs: c.RootCAs}
-	if h.TLS == Opportunistic {
+	switch {
+	case h.TLS == Opportunistic:
 		// Any certificate, any version: all are better than none (RFC 7435).
 		cfg.InsecureSkipVerify, cfg.MinVersion = true, tls.VersionTLS10
+	case h.TLS == Encrypt || h.Verify != nil:
+		cfg.InsecureSkipVerify, cfg.VerifyConnection = true, h.Verify
 	}
 	return cfg
 }

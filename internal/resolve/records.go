@@ -1,0 +1,71 @@
+package resolve
+
+import (
+	"context"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/miekg/dns"
+
+	"postbag/internal/address"
+	"postbag/internal/status"
+)
+
+// A TLSA is a record of RFC 6698: what a certificate must be or hold.
+type TLSA struct {
+	Usage, Selector, Matching uint8
+	Data                      []byte
+}
+
+// TLSA returns the records for a service at host, and whether they are authentic.
+// None is no error; that they could not be asked for is one.
+func (r *Resolver) TLSA(ctx context.Context, host string, port int) (records []TLSA, authentic bool, err error) {
+	op := "look up tlsa of " + host
+	name, err := address.DomainASCII(host)
+	if err != nil {
+		return nil, false, nil // an address has no records
+	}
+	ans, err := r.ask(ctx, fmt.Sprintf("_%d._tcp.%s", port, name), dns.TypeTLSA)
+	if errors.Is(err, errNoName) {
+		return nil, ans.authentic, nil
+	}
+	if err != nil {
+		return nil, false, lookupError(op, err)
+	}
+	for _, rr := range ans.records {
+		t, ok := rr.(*dns.TLSA)
+		if !ok {
+			continue
+		}
+		data, err := hex.DecodeString(t.Certificate)
+		if err == nil {
+			records = append(records, TLSA{t.Usage, t.Selector, t.MatchingType, data})
+		}
+	}
+	return records, ans.authentic, nil
+}
+
+// TXT returns the texts of a name, each in one piece (RFC 7208 section 3.3). None
+// is no error.
+func (r *Resolver) TXT(ctx context.Context, name string) ([]string, error) {
+	ascii, err := address.DomainASCII(name)
+	if err != nil {
+		return nil, status.Perm("look up txt of "+name, "5.1.2", "bad domain name", err)
+	}
+	ans, err := r.ask(ctx, ascii, dns.TypeTXT)
+	if errors.Is(err, errNoName) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, lookupError("look up txt of "+name, err)
+	}
+	var texts []string
+	for _, rr := range ans.records {
+		if t, ok := rr.(*dns.TXT); ok {
+			texts = append(texts, strings.Join(t.Txt, ""))
+		}
+	}
+	return texts, nil
+}

@@ -92,6 +92,14 @@ func (a *Append) Discard() {
 
 // insert gives letters that lie synced in tmp/ their UIDs. b is locked.
 func (b *box) insert(items []item) (uids []uint32, err error) {
+	err = b.withRegister(func(r *register) (err error) {
+		uids, err = b.insertWith(r, items)
+		return err
+	})
+	return uids, err
+}
+
+func (b *box) insertWith(r *register, items []item) (uids []uint32, err error) {
 	uid, modseq, recs, err := b.number(len(items))
 	if err != nil {
 		return nil, err
@@ -103,6 +111,9 @@ func (b *box) insert(items []item) (uids []uint32, err error) {
 		items[i].keywords = b.st.spell(items[i].keywords)
 		uids = append(uids, items[i].uid)
 		list[i] = items[i].arrival
+	}
+	if err := b.enlist(r, nil, list); err != nil {
+		return nil, err
 	}
 	if len(list) == 1 {
 		return uids, b.insertOne(recs, modseq, list[0])

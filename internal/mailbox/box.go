@@ -46,6 +46,8 @@ type box struct {
 	snapSeen stamps            // what the snapshot on disk knows
 	snapEnd  int64             // up to where of the log it goes
 	locked   bool
+	register known       // what has been read of another server's list of UIDs
+	leastUID uint32      // below it that list has given UIDs
 	anew     bool        // the log was read from its beginning: perhaps it is another folder's
 	paying   atomic.Bool // a goroutine pays debts
 	kicked   atomic.Bool // a goroutine is about to look at the folder

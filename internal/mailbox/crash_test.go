@@ -191,6 +191,7 @@ func TestCrashOfAMailbox(t *testing.T) {
 	}
 	for name, run := range scenarios {
 		t.Run(name, func(t *testing.T) {
+			t.Parallel()
 			mailtest.Crash(t, mailtest.Scenario{
 				Setup: func(fs *durable.FS, root string) {
 					for _, name := range []string{".A", ".B"} {

@@ -67,7 +67,8 @@ func (b *box) release() {
 
 // settle makes the log, just locked, say who the folder is.
 //
-//	no meta           a new log: a UIDVALIDITY that this Maildir never had
+//	no meta           a new log: the UIDVALIDITY that another server has given
+//	                  the folder, else one that this Maildir never had
 //	damage            letters were lost from the log; those whose files are
 //	                  there get new UIDs. If a UID or modseq above all that is
 //	                  left could have been given, UIDVALIDITY changes
@@ -88,7 +89,11 @@ func (b *box) settle() error {
 	}
 	m.floor = m.modseq
 	if !b.st.born || b.st.damaged && !b.st.ceiled {
-		validity, err := nextValidity(b.store, b.dir)
+		var given uint32
+		if !b.st.born {
+			given = b.takeOver()
+		}
+		validity, err := nextValidity(b.store, b.dir, given)
 		if err != nil {
 			return err
 		}
@@ -98,7 +103,16 @@ func (b *box) settle() error {
 		rand.Read(m.id[:]) // never fails
 		m.inode = was
 	}
-	return b.commit(m.encode(), encodeCeilings(b.st.uidCeil, b.st.modCeil))
+	changed := b.st.born && m.validity != b.st.validity
+	if err := b.commit(m.encode(), encodeCeilings(b.st.uidCeil, b.st.modCeil)); err != nil || !changed {
+		return err
+	}
+	return b.withRegister(func(r *register) error {
+		if r == nil || !r.kept {
+			return nil
+		}
+		return b.rewriteList(nil)
+	})
 }
 
 // modseqAt is where a log begun at a time starts to count: above all that a lost
@@ -136,7 +150,7 @@ const (
 // number gives n UIDs and a modseq; what goes before the records that use
 // them is returned as ceilings.
 func (b *box) number(n int) (uid uint32, modseq uint64, ceilings []mboxlog.Record, err error) {
-	uid, modseq = b.st.uidNext, b.st.modseq+1
+	uid, modseq = max(b.st.uidNext, b.leastUID), b.st.modseq+1
 	if uint64(uid)+uint64(n) >= 1<<32-uidStep {
 		return 0, 0, nil, errors.New("no UIDs left in this folder")
 	}

@@ -3,6 +3,8 @@ package mailbox
 import (
 	"encoding/binary"
 	"errors"
+	"maps"
+	"slices"
 
 	"postbag/internal/mboxlog"
 )
@@ -24,6 +26,7 @@ const (
 	kindRecent                                // letters up to this UID have been shown to a session
 	kindFacts                                 // sizes and dates that took a look into the file
 	kindHistory                               // letters that went before the log was compacted
+	kindUIDLs                                 // unique-ids in POP3 that another server gave
 )
 
 var errRecord = errors.New("record makes no sense")
@@ -179,6 +182,24 @@ func encodeHistory(r removal) mboxlog.Record {
 	e.num(r.modseq)
 	e.ranges(r.runs)
 	return mboxlog.Record{Kind: kindHistory, Payload: e.b}
+}
+
+func encodeUIDLs(ids map[uint32]string) mboxlog.Record {
+	e := encoder{}
+	e.num(uint64(len(ids)))
+	for _, uid := range slices.Sorted(maps.Keys(ids)) {
+		e.num(uint64(uid))
+		e.string(ids[uid])
+	}
+	return mboxlog.Record{Kind: kindUIDLs, Payload: e.b}
+}
+
+func (d *decoder) uidls(into map[uint32]string) {
+	for n := d.num(); n > 0 && !d.bad; n-- {
+		if uid, id := d.num32(), d.string(); !d.bad {
+			into[uid] = id
+		}
+	}
 }
 
 // encodePaid encodes the kindPaid records.

@@ -146,6 +146,7 @@ func (s *state) encodeSnapHead(seen stamps) []byte {
 		e.num(uint64(uid))
 		e.string(at)
 	}
+	e.b = append(e.b, encodeUIDLs(s.livingUIDLs()).Payload...)
 	e.num(uint64(len(s.history.list)))
 	for _, h := range s.history.list {
 		e.num(h.modseq)
@@ -185,6 +186,7 @@ func decodeSnapHead(d *decoder, s *state) (seen stamps) {
 		uid := d.num32()
 		s.at[uid] = d.string()
 	}
+	d.uidls(s.uidls)
 	for n := d.num(); n > 0 && !d.bad; n-- {
 		modseq := d.num()
 		s.went(modseq, d.uids())
@@ -289,6 +291,17 @@ func (b *box) compactSize() int64 {
 	return int64(len(b.st.names.data)) + 32*int64(b.st.rows.length) + 8*int64(b.st.history.runs)
 }
 
+// livingUIDLs are the unique-ids of letters that are there.
+func (s *state) livingUIDLs() map[uint32]string {
+	living := map[uint32]string{}
+	for uid, id := range s.uidls {
+		if s.rows.find(uid) != nil {
+			living[uid] = id
+		}
+	}
+	return living
+}
+
 // records gives the state, which has no debts, as the records of a new log.
 func (s *state) records(yield func(mboxlog.Record) bool) {
 	m := s.meta
@@ -308,6 +321,9 @@ func (s *state) records(yield func(mboxlog.Record) bool) {
 				return
 			}
 		}
+	}
+	if living := s.livingUIDLs(); len(living) > 0 && !yield(encodeUIDLs(living)) {
+		return
 	}
 	for _, h := range s.history.list {
 		if !yield(encodeHistory(h)) {

@@ -31,6 +31,8 @@ type state struct {
 
 	history history // what went
 
+	uidls map[uint32]string // unique-ids in POP3 that are not made of UIDs; also of letters that are gone
+
 	owing  int               // rows with a flags debt
 	doomed map[uint32]doom   // expunged, file perhaps still there
 	coming map[uint32]string // letters of a batch whose file may still be tmp/ this name
@@ -50,6 +52,7 @@ func (s *state) reset() {
 		sets:    [][]string{nil},
 		setByID: map[string]uint32{"": 0},
 		spelled: map[string]string{},
+		uidls:   map[uint32]string{},
 		doomed:  map[uint32]doom{},
 		coming:  map[uint32]string{},
 		at:      map[uint32]string{},
@@ -93,6 +96,8 @@ func (s *state) apply(rec mboxlog.Record) error {
 		s.recent = max(s.recent, d.num32())
 	case kindFacts:
 		decodeFacts(d, s.applyFact)
+	case kindUIDLs:
+		d.uidls(s.uidls)
 	case kindHistory:
 		modseq := d.num()
 		s.went(modseq, d.uids())

@@ -156,9 +156,25 @@ func (b *box) confirm(l *listing, d *difference) (*listing, *difference, error) 
 func (b *box) write(d *difference) error {
 	sortArrivals(d.fresh)
 	slices.SortFunc(d.changed, func(a, b observed) int { return cmp.Compare(a.uid, b.uid) })
-	uid, modseq, recs, err := b.number(len(d.fresh))
+	if len(d.fresh) == 0 {
+		return b.writeWith(nil, d)
+	}
+	return b.withRegister(func(r *register) error { return b.writeWith(r, d) })
+}
+
+// writeWith is write with the list of UIDs that another server keeps.
+func (b *box) writeWith(r *register, d *difference) error {
+	arrived, uidls, fresh := b.takeUIDs(r, d.fresh)
+	uid, modseq, recs, err := b.number(len(fresh))
 	if err != nil {
 		return err
+	}
+	if len(fresh) > 0 {
+		given := arrivals(fresh, uid, b.store.o.Now())
+		if err := b.enlist(r, arrived, given); err != nil {
+			return err
+		}
+		arrived = append(arrived, given...)
 	}
 	if len(d.absent) > 0 {
 		recs = append(recs, encodeRemoved(kindGone, modseq, d.absent))
@@ -166,12 +182,12 @@ func (b *box) write(d *difference) error {
 	if len(d.changed) > 0 {
 		recs = append(recs, encodeObserved(modseq, d.changed))
 	}
-	for len(d.fresh) > 0 {
-		n := min(len(d.fresh), lettersPerFrame)
-		recs = append(recs, encodeLetters(modseq, arrivals(d.fresh[:n], uid, b.store.o.Now())))
-		d.fresh = d.fresh[n:]
-		uid += uint32(n)
+	for len(arrived) > 0 {
+		n := min(len(arrived), lettersPerFrame)
+		recs = append(recs, encodeLetters(modseq, arrived[:n]))
+		arrived = arrived[n:]
 	}
+	recs = append(recs, uidls...)
 	if len(recs) == 0 {
 		return nil
 	}
@@ -185,20 +201,24 @@ const lettersPerFrame = 8192
 // say that they were delivered.
 func arrivals(found []entry, uid uint32, now time.Time) []arrival {
 	list := make([]arrival, len(found))
-	for i, e := range found {
-		a := arrival{uid: uid + uint32(i), id: idOf(e.base), flags: e.flags, base: e.base, internal: unknownTime, wire: unknownSize, saved: uint32(now.Unix())}
-		if sec, _ := arrivedAt(e.base); sec > 0 && sec < uint64(a.saved) {
-			a.saved = uint32(sec)
-		}
-		if a.id == 0 {
-			a.id = randomID()
-		}
-		if e.at != usual(e.base, e.flags) {
-			a.at = e.at
-		}
-		list[i] = a
+	for i := range found {
+		list[i] = arrive(&found[i], uid+uint32(i), now)
 	}
 	return list
+}
+
+func arrive(e *entry, uid uint32, now time.Time) arrival {
+	a := arrival{uid: uid, id: idOf(e.base), flags: e.flags, base: e.base, internal: unknownTime, wire: unknownSize, saved: uint32(now.Unix())}
+	if sec, _ := arrivedAt(e.base); sec > 0 && sec < uint64(a.saved) {
+		a.saved = uint32(sec)
+	}
+	if a.id == 0 {
+		a.id = randomID()
+	}
+	if e.at != usual(e.base, e.flags) {
+		a.at = e.at
+	}
+	return a
 }
 
 func randomID() uint64 {

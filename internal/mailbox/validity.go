@@ -31,8 +31,9 @@ func rootOf(dir string) string {
 }
 
 // nextValidity gives a UIDVALIDITY that no folder of the tree has ever had:
-// max(now, last + 1). It is on the disk when nextValidity returns.
-func nextValidity(s *Store, dir string) (uint32, error) {
+// max(now, last + 1), or notes given, if it is not 0, as one that has been given
+// by another server. It is on the disk when nextValidity returns.
+func nextValidity(s *Store, dir string, given uint32) (uint32, error) {
 	root := rootOf(dir)
 	f, err := s.fs.OpenAppend(filepath.Join(root, validityName), 0o600)
 	if err != nil {
@@ -50,7 +51,10 @@ func nextValidity(s *Store, dir string) (uint32, error) {
 	if _, err := f.ReadAt(b, 0); err != nil && len(b) > 0 {
 		return 0, err
 	}
-	next := max(uint32(s.o.Now().Unix()), lastValidity(string(b))+1)
+	next := given
+	if next == 0 {
+		next = max(uint32(s.o.Now().Unix()), lastValidity(string(b))+1)
+	}
 	line := strconv.FormatUint(uint64(next), 10) + "\n"
 	if n := len(b); n > 0 && b[n-1] != '\n' {
 		line = "\n" + line // a torn line stays one of its own

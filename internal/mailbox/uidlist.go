@@ -106,6 +106,14 @@ func (b *box) readRegister() (*register, error) {
 	return newRegister(l, true), nil
 }
 
+// modeOf is the mode that a file has, for the one that replaces it.
+func modeOf(path string) fs.FileMode {
+	if st, err := os.Stat(path); err == nil {
+		return st.Mode().Perm()
+	}
+	return 0o600
+}
+
 func inodeOf(st fs.FileInfo) uint64 { return st.Sys().(*syscall.Stat_t).Ino }
 
 func (b *box) readList(name string) *uidlist.List {
@@ -270,5 +278,5 @@ func (b *box) rewriteList(add []uidlist.Record) error {
 		l.Next = max(l.Next, add[n-1].UID+1)
 	}
 	b.register = known{}
-	return b.store.fs.WriteFile(b.path(uidlist.Dovecot), l.Format(), 0o600)
+	return b.store.fs.WriteFile(b.path(uidlist.Dovecot), l.Format(), modeOf(b.path(uidlist.Dovecot)))
 }

@@ -3,6 +3,7 @@ package message
 import (
 	"bytes"
 	"io"
+	"sync"
 )
 
 // ToDisk returns a writer that passes what is written to it on to w with each
@@ -68,33 +69,65 @@ const wireChunk = 32 << 10
 
 type wireReader struct {
 	r   io.Reader
-	in  []byte
-	out []byte // what is converted and not yet read
-	mem []byte // where out begins
-	cr  bool   // the octet before was a CR
+	b   *wireBuffer // nil at first and after the end
+	out []byte      // of b.out: what is converted and not yet read
+	cr  bool        // the octet before was a CR
 	err error
 }
 
+// A wireBuffer is what one conversion needs; letters are many and small.
+type wireBuffer struct{ in, out []byte }
+
+var wireBuffers = sync.Pool{New: func() any { return &wireBuffer{in: make([]byte, wireChunk)} }}
+
 func (w *wireReader) Read(p []byte) (int, error) {
 	for len(w.out) == 0 {
-		if w.err != nil {
+		if !w.fill() {
 			return 0, w.err
 		}
-		w.fill()
 	}
 	n := copy(p, w.out)
 	w.out = w.out[n:]
 	return n, nil
 }
 
-func (w *wireReader) fill() {
-	if w.in == nil {
-		w.in = make([]byte, wireChunk)
+// WriteTo implements io.WriterTo.
+func (w *wireReader) WriteTo(dst io.Writer) (total int64, err error) {
+	for {
+		if len(w.out) > 0 {
+			n, err := dst.Write(w.out)
+			w.out = w.out[n:]
+			if total += int64(n); err != nil {
+				return total, err
+			}
+		}
+		if !w.fill() {
+			break
+		}
 	}
-	n, err := w.r.Read(w.in)
-	w.err = err
-	w.mem, w.cr = appendWire(w.mem[:0], w.in[:n], w.cr)
-	w.out = w.mem
+	if w.err == io.EOF {
+		return total, nil
+	}
+	return total, w.err
+}
+
+// fill converts what comes next; false when nothing does.
+func (w *wireReader) fill() bool {
+	if w.err != nil {
+		if w.b != nil {
+			wireBuffers.Put(w.b)
+			w.b, w.out = nil, nil
+		}
+		return false
+	}
+	if w.b == nil {
+		w.b = wireBuffers.Get().(*wireBuffer)
+	}
+	var n int
+	n, w.err = w.r.Read(w.b.in)
+	w.b.out, w.cr = appendWire(w.b.out[:0], w.b.in[:n], w.cr)
+	w.out = w.b.out
+	return true
 }
 
 // appendWire appends p to dst with each bare LF made CRLF. cr says whether the

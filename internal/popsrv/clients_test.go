@@ -12,7 +12,7 @@ import (
 )
 
 // serve answers on a port of the loopback until the test ends.
-func (f *fixture) serve(t *testing.T) (port int) {
+func (f *fixture) serve(t testing.TB) (port int) {
 	t.Helper()
 	ln, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

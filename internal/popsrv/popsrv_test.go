@@ -77,7 +77,7 @@ type fixture struct {
 	events []Event
 }
 
-func newFixture(t *testing.T, letters ...string) *fixture {
+func newFixture(t testing.TB, letters ...string) *fixture {
 	t.Helper()
 	f := &fixture{dir: filepath.Join(t.TempDir(), "Maildir"), store: mailbox.NewStore(durable.New(), mailbox.Options{NoWatch: true})}
 	t.Cleanup(func() { f.store.Close() })
@@ -95,7 +95,7 @@ func newFixture(t *testing.T, letters ...string) *fixture {
 	return f
 }
 
-func (f *fixture) deliver(t *testing.T, i int, text string) {
+func (f *fixture) deliver(t testing.TB, i int, text string) {
 	t.Helper()
 	name := fmt.Sprintf("%s/new/100%d.M1P1.host", f.dir, i)
 	if err := os.WriteFile(name, []byte(text), 0o600); err != nil {

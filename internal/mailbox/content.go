@@ -6,9 +6,7 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 	"path/filepath"
-	"syscall"
 
 	"postbag/internal/maildir"
 	"postbag/internal/message"
@@ -17,7 +15,7 @@ import (
 // A Content is the text of a letter, open for reading in wire form. The file
 // stays readable until Close, whoever removes it meanwhile.
 type Content struct {
-	file *os.File
+	file *letterFile
 	r    io.Reader // the file, or its wire form
 	size int64
 }
@@ -27,9 +25,9 @@ type Content struct {
 // is gone.
 func (f *Folder) Content(ctx context.Context, l *Letter) (*Content, error) {
 	b := f.b
-	var file *os.File
+	var file *letterFile
 	err := b.reach(ctx, l.UID, func(path string) (err error) {
-		file, err = os.OpenFile(path, os.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe
+		file, err = openLetter(path)
 		return err
 	})
 	if err != nil {
@@ -44,19 +42,13 @@ func (f *Folder) Content(ctx context.Context, l *Letter) (*Content, error) {
 }
 
 // prepare finds out about line ends and size.
-func (c *Content) prepare(b *box, uid uint32) error {
-	st, err := c.file.Stat()
-	if err != nil {
-		return err
-	}
-	if !st.Mode().IsRegular() {
-		return errors.New("no regular file")
-	}
-	if c.verbatim(st.Size()) {
-		c.r, c.size = c.file, st.Size()
+func (c *Content) prepare(b *box, uid uint32) (err error) {
+	size := c.file.size
+	if c.verbatim(size) {
+		c.r, c.size = c.file, size
 		return nil
 	}
-	if n, ok := b.knownSize(uid); ok && b.honest(uid, st.Size()) {
+	if n, ok := b.knownSize(uid); ok && b.honest(uid, size) {
 		c.r, c.size = message.ToWire(c.file), n
 		return nil
 	}
@@ -64,16 +56,16 @@ func (c *Content) prepare(b *box, uid uint32) error {
 		return err
 	}
 	b.learn(uid, fact{internal: unknownTime, wire: c.size})
-	_, err = c.file.Seek(0, io.SeekStart)
+	c.file.rewind()
 	c.r = message.ToWire(c.file)
-	return err
+	return nil
 }
 
 // verbatim reports whether the file is in wire form already: a letter with
 // octets that the disk form cannot keep (a bare LF, say) is stored so. Its name
 // says that both sizes are the same.
 func (c *Content) verbatim(size int64) bool {
-	n := maildir.ParseName(filepath.Base(c.file.Name()))
+	n := maildir.ParseName(filepath.Base(c.file.path))
 	return n.Size == size && n.Wire == size
 }
 
@@ -107,10 +99,8 @@ func (c *Content) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, c.r) }
 
 // Rewind begins again at the beginning.
 func (c *Content) Rewind() error {
-	if _, err := c.file.Seek(0, io.SeekStart); err != nil {
-		return err
-	}
-	if c.r != c.file {
+	c.file.rewind()
+	if c.r != io.Reader(c.file) {
 		c.r = message.ToWire(c.file)
 	}
 	return nil

@@ -1,0 +1,89 @@
+package mailbox
+
+import (
+	"errors"
+	"io"
+	"io/fs"
+	"syscall"
+)
+
+// A letterFile is a letter's file, open for reading. Beside os.File it spares
+// the poller, which knows nothing of files anyway, and the read that would only
+// say that the end is reached: letters are many and small.
+type letterFile struct {
+	fd   int
+	path string
+	off  int64
+	size int64 // as it was at the opening; files of letters do not grow
+}
+
+var errNoFile = errors.New("no regular file")
+
+func openLetter(path string) (*letterFile, error) {
+	for {
+		fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0) // it may be a pipe
+		if errors.Is(err, syscall.EINTR) {
+			continue
+		}
+		if err != nil {
+			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
+		}
+		f := &letterFile{fd: fd, path: path}
+		if err := f.look(); err != nil {
+			f.Close()
+			return nil, err
+		}
+		return f, nil
+	}
+}
+
+func (f *letterFile) look() error {
+	var st syscall.Stat_t
+	if err := syscall.Fstat(f.fd, &st); err != nil {
+		return &fs.PathError{Op: "stat", Path: f.path, Err: err}
+	}
+	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
+		return &fs.PathError{Op: "open", Path: f.path, Err: errNoFile}
+	}
+	f.size = st.Size
+	return nil
+}
+
+// Read implements io.Reader.
+func (f *letterFile) Read(p []byte) (int, error) {
+	if f.off >= f.size {
+		return 0, io.EOF
+	}
+	if len(p) == 0 {
+		return 0, nil
+	}
+	for {
+		n, err := syscall.Pread(f.fd, p, f.off)
+		switch {
+		case errors.Is(err, syscall.EINTR):
+			continue
+		case err != nil:
+			return 0, &fs.PathError{Op: "read", Path: f.path, Err: err}
+		case n == 0: // somebody has cut it
+			return 0, io.EOF
+		}
+		f.off += int64(n)
+		if f.off >= f.size {
+			return n, io.EOF
+		}
+		return n, nil
+	}
+}
+
+// rewind begins again.
+func (f *letterFile) rewind() { f.off = 0 }
+
+// Close implements io.Closer. A second one does nothing: the number may be
+// another file's by then.
+func (f *letterFile) Close() error {
+	fd := f.fd
+	if f.fd = -1; fd < 0 {
+		return nil
+	}
+	return syscall.Close(fd)
+}

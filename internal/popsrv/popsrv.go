@@ -1,6 +1,6 @@
 // Package popsrv holds one session of a POP3 server (RFC 1939), with CAPA, TOP,
-// UIDL, STLS, SASL, PIPELINING, RESP-CODES, AUTH-RESP-CODE and UTF8 (RFC 2449,
-// 2595, 3206, 5034, 6856).
+// UIDL, STLS, SASL, PIPELINING, RESP-CODES, AUTH-RESP-CODE, EXPIRE, UTF8 and LANG
+// (RFC 2449, 2595, 3206, 5034, 6856).
 //
 // # What it promises
 //

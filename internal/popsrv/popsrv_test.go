@@ -247,6 +247,7 @@ func TestDialogues(t *testing.T) {
 			S: AUTH-RESP-CODE
 			S: PIPELINING
 			S: UTF8 USER
+			S: LANG
 			S: EXPIRE NEVER
 			S: STLS
 			S: IMPLEMENTATION postbag
@@ -316,6 +317,43 @@ func TestDialogues(t *testing.T) {
 			S: \+OK .*`, true, 3},
 		{"commands of the wrong state", "S: .*\nC: STAT\nS: -ERR .*\nC: DELE 1\nS: -ERR .*\nC: PASS x\nS: -ERR USER first\nC: FOO\nS: -ERR .*\nC: UTF8\nS: \\+OK .*\nC: QUIT\nS: \\+OK bye", true, 3},
 		{"a line that is too long is refused whole", "S: .*\nC: USER " + strings.Repeat("x", 20000) + "\nS: -ERR line too long\nC: QUIT\nS: \\+OK bye", true, 3},
+		{"capabilities stay the same after the login", login + `
+			C: CAPA
+			S: \+OK .*
+			S: TOP
+			S: UIDL
+			S: RESP-CODES
+			S: AUTH-RESP-CODE
+			S: PIPELINING
+			S: UTF8 USER
+			S: LANG
+			S: EXPIRE NEVER
+			S: STLS
+			S: USER
+			S: SASL PLAIN LOGIN
+			S: IMPLEMENTATION postbag
+			S: \.
+			C: STLS
+			S: -ERR .*
+			C: UTF8
+			S: -ERR .*
+			C: QUIT
+			S: \+OK .*`, true, 3},
+		{"languages", `
+			S: \+OK .*
+			C: LANG
+			S: \+OK .*
+			S: en English
+			S: i-default .*
+			S: \.
+			C: LANG *
+			S: \+OK i-default .*
+			C: LANG EN-gb
+			S: \+OK en .*
+			C: LANG uga
+			S: -ERR .*
+			C: QUIT
+			S: \+OK bye`, true, 3},
 		{"a browser is sent away", "S: .*\nC: GET / HTTP/1.1\nS: -ERR this is a mail server", true, 3},
 	}
 	for _, tt := range tests {

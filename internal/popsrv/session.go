@@ -108,6 +108,8 @@ func (s *session) common(verb, args string) bool {
 		s.capa()
 	case "NOOP": // before the login only some servers know it; it does no harm
 		s.ok("")
+	case "LANG":
+		s.doLang(strings.TrimSpace(args))
 	case "QUIT":
 		s.doQuit()
 	default:
@@ -160,20 +162,20 @@ func (s *session) transaction(verb, args string) bool {
 	return true
 }
 
-// capa tells what works here and now.
+// capa tells what this server can do, also how to log in once that is done: so a
+// client sees whether somebody in between has hidden something (RFC 2449 section
+// 5).
 func (s *session) capa() {
 	s.ok("capability list follows")
-	list := []string{"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "EXPIRE NEVER"}
-	if s.drop == nil {
-		if s.canSTLS() {
-			list = append(list, "STLS")
-		}
-		if s.c.PlaintextOK(s.Plaintext) {
-			list = append(list, "USER")
-		}
-		if m := s.mechanisms(); len(m) > 0 {
-			list = append(list, "SASL "+strings.Join(m, " "))
-		}
+	list := []string{"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "LANG", "EXPIRE NEVER"}
+	if s.StartTLS && s.c.TLS() == nil {
+		list = append(list, "STLS")
+	}
+	if s.c.PlaintextOK(s.Plaintext) && s.Accounts != nil {
+		list = append(list, "USER")
+	}
+	if m := s.mechanisms(); len(m) > 0 {
+		list = append(list, "SASL "+strings.Join(m, " "))
 	}
 	list = append(list, "IMPLEMENTATION postbag")
 	for _, line := range list {
@@ -199,6 +201,23 @@ func (s *session) doSTLS() {
 	s.user = ""
 	if err := s.c.StartTLS(s.ctx); err != nil {
 		s.quit = true
+	}
+}
+
+// doLang is LANG (RFC 6856 section 3): what is said to people is English.
+func (s *session) doLang(language string) {
+	switch lower := strings.ToLower(language); {
+	case language == "":
+		s.ok("languages follow")
+		s.line("en English")
+		s.line("i-default Default language")
+		s.line(".")
+	case lower == "*" || lower == "i-default":
+		s.ok("i-default What is said to people is English")
+	case lower == "en" || strings.HasPrefix(lower, "en-"):
+		s.ok("en What is said to people is English")
+	default:
+		s.err("", "there is no such language here")
 	}
 }
 

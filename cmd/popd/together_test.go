@@ -34,6 +34,7 @@ type history struct {
 	mu      sync.Mutex
 	text    map[uint32]string // what each UID was
 	uid     map[string]uint32 // where each text was
+	doomed  map[string]bool   // texts that POP3 is deleting, or has deleted
 	deleted map[string]bool   // texts that were deleted, as POP3 was told
 	wrong   []string
 	looks   map[string]int // by protocol
@@ -80,6 +81,18 @@ func (h *history) check(who string, look func() (observation, error)) error {
 		}
 	}
 	return nil
+}
+
+// vanished objects to letters that a session has seen before, does not see now,
+// and nobody has deleted.
+func (h *history) vanished(who string, before, now observation) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for uid, text := range before {
+		if now[uid] == "" && !h.doomed[text] {
+			h.wrong = append(h.wrong, fmt.Sprintf("%s does not see %s any more, UID %d", who, text, uid))
+		}
+	}
 }
 
 var listeningAt = regexp.MustCompile(`msg=listening proto=\S+ addr=(\S+)`)
@@ -165,6 +178,11 @@ func popSession(addr string, h *history) error {
 			doomed = append(doomed, text)
 		}
 	}
+	h.mu.Lock()
+	for _, text := range doomed {
+		h.doomed[text] = true
+	}
+	h.mu.Unlock()
 	p.say("QUIT")
 	if p.err != nil {
 		return p.err
@@ -228,8 +246,17 @@ func imapSession(ctx context.Context, addr string, h *history) error {
 	if _, err := c.Select("INBOX", nil).Wait(); err != nil {
 		return err
 	}
+	var before observation
 	for ctx.Err() == nil {
-		if err := h.check("IMAP", func() (observation, error) { return look(c) }); err != nil {
+		err := h.check("IMAP", func() (observation, error) {
+			now, err := look(c)
+			if err == nil {
+				h.vanished("IMAP", before, now)
+			}
+			before = now
+			return now, err
+		})
+		if err != nil {
 			return err
 		}
 	}
@@ -254,9 +281,15 @@ func look(c *imapclient.Client) (observation, error) {
 	return seen, nil
 }
 
-// others deliver letters, and rename what lies in new/ and cur/.
-func others(ctx context.Context, t *testing.T, dir string) (texts []string) {
+// others deliver letters, one each pause, while other programs rename what lies
+// in new/ and cur/.
+func others(ctx context.Context, t *testing.T, dir string, pause time.Duration) (texts []string) {
 	fs := durable.New()
+	next := time.NewTicker(pause)
+	defer next.Stop()
+	var wg sync.WaitGroup
+	wg.Go(func() { renamers(ctx, dir, pause) })
+	defer wg.Wait()
 	for n := 0; ctx.Err() == nil; n++ {
 		text := fmt.Sprintf("Subject: letter %d", n)
 		if _, err := maildir.Deliver(fs, dir, "host", time.Now(), strings.NewReader(text+"\n\n")); err != nil {
@@ -264,6 +297,13 @@ func others(ctx context.Context, t *testing.T, dir string) (texts []string) {
 			return texts
 		}
 		texts = append(texts, text)
+		<-next.C
+	}
+	return texts
+}
+
+func renamers(ctx context.Context, dir string, pause time.Duration) {
+	for ctx.Err() == nil {
 		for _, sub := range []string{"new", "cur"} {
 			names, _ := os.ReadDir(filepath.Join(dir, sub))
 			if len(names) == 0 {
@@ -273,13 +313,13 @@ func others(ctx context.Context, t *testing.T, dir string) (texts []string) {
 			flags := []string{"", "S", "FS", "RS"}[rand.IntN(4)]
 			os.Rename(filepath.Join(dir, sub, name.String()), filepath.Join(dir, "cur", name.WithFlags(flags).String())) // it may be gone
 		}
-		time.Sleep(5 * time.Millisecond)
+		time.Sleep(pause)
 	}
-	return texts
 }
 
 // Two processes of imapd and one of popd on one Maildir, with mail delivered and
-// files renamed by others.
+// files renamed by others. POSTBAG_SOAK=20s delivers a thousand letters, 50 a
+// second, on a machine that has nothing else to do.
 func TestManyProgramsOnOneMaildir(t *testing.T) {
 	programs := []string{"popd"}
 	imapds := 0
@@ -294,7 +334,7 @@ func TestManyProgramsOnOneMaildir(t *testing.T) {
 	if err := os.WriteFile(users, []byte("ann:{PLAIN}secret\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	h := &history{text: map[uint32]string{}, uid: map[string]uint32{}, deleted: map[string]bool{}, looks: map[string]int{}}
+	h := &history{text: map[uint32]string{}, uid: map[string]uint32{}, doomed: map[string]bool{}, deleted: map[string]bool{}, looks: map[string]int{}}
 	pops := []string{startDaemon(t, filepath.Join(bin, "popd"), "pop3", spool, users)}
 	if imapds == 0 {
 		pops = append(pops, startDaemon(t, filepath.Join(bin, "popd"), "pop3", spool, users))
@@ -303,7 +343,11 @@ func TestManyProgramsOnOneMaildir(t *testing.T) {
 	if err := maildir.Init(durable.New(), dir, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 4*time.Second)
+	length, pause := 4*time.Second, 5*time.Millisecond
+	if soak, err := time.ParseDuration(os.Getenv("POSTBAG_SOAK")); err == nil {
+		length, pause = soak, 20*time.Millisecond
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), length)
 	defer cancel()
 	var wg sync.WaitGroup
 	for range imapds {
@@ -326,7 +370,7 @@ func TestManyProgramsOnOneMaildir(t *testing.T) {
 			}
 		})
 	}
-	texts := others(ctx, t, dir)
+	texts := others(ctx, t, dir, pause)
 	wg.Wait()
 	last := observation{}
 	h.mu.Lock()

@@ -4,7 +4,7 @@
 //	exits CODE PROGRAM ARGS...   the program ends with that code
 //	start NAME PROGRAM ARGS...   a daemon; $NAME_proto is where it listens,
 //	                             $NAME_proto_port the port alone
-//	stop NAME                    SIGTERM, after which it ends with 0
+//	end NAME                     SIGTERM, after which it ends with 0
 //	log NAME REGEXP              the daemon has written such a line
 //	dialog NAME_proto FILE       lines "C: " are sent, "S: " are expected (as
 //	                             regular expressions)
@@ -41,15 +41,31 @@ func Run(t *testing.T, programs ...string) {
 			t.Fatalf("build %s: %v: %s", p, err, out)
 		}
 	}
+	noStop(t)
 	testscript.Run(t, testscript.Params{
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
 		Setup:               func(env *testscript.Env) error { return setup(env, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "start": start, "stop": stop, "log": logged, "dialog": dialog, "mode": mode, "envfile": envfile,
+			"exits": exits, "start": start, "end": end, "log": logged, "dialog": dialog, "mode": mode, "envfile": envfile,
 		},
 	})
+}
+
+// noStop refuses the command stop of testscript: it ends a script with success,
+// whatever follows it.
+func noStop(t *testing.T) {
+	scripts, _ := filepath.Glob("testdata/*.txtar")
+	for _, path := range scripts {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if regexp.MustCompile(`(?m)^stop\b`).Match(text) {
+			t.Errorf("%s: stop ends the script; end NAME ends a daemon", path)
+		}
+	}
 }
 
 func setup(env *testscript.Env, bin string) error {
@@ -160,7 +176,7 @@ func find(ts *testscript.TestScript, name string) *daemon {
 	return d
 }
 
-func stop(ts *testscript.TestScript, neg bool, args []string) {
+func end(ts *testscript.TestScript, neg bool, args []string) {
 	d := find(ts, args[0])
 	ts.Check(d.cmd.Process.Signal(syscall.SIGTERM))
 	select {

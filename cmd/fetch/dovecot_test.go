@@ -65,7 +65,7 @@ listen = 127.0.0.1
 protocols = imap pop3
 ssl = no
 disable_plaintext_auth = no
-auth_mechanisms = plain login cram-md5
+auth_mechanisms = plain login cram-md5 scram-sha-256
 log_path = %[1]s/log
 first_valid_uid = 0
 mail_location = maildir:~/Maildir
@@ -143,7 +143,7 @@ func TestFromDovecot(t *testing.T) {
 		t.Fatalf("%v: %s", err, out)
 	}
 	state := filepath.Join(t.TempDir(), "state")
-	for _, mechanism := range []string{"plain", "login", "cram-md5"} {
+	for _, mechanism := range []string{"plain", "login", "cram-md5", "scram-sha-256"} {
 		fetchAll(t, 0, "--quiet", "--mechanism", mechanism, "--to", "mbox:"+filepath.Join(t.TempDir(), mechanism), "imap://user@"+imap)
 		fetchAll(t, 0, "--quiet", "--mechanism", mechanism, "--to", "mbox:"+filepath.Join(t.TempDir(), mechanism), "pop3://user@"+pop)
 	}

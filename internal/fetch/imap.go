@@ -26,6 +26,14 @@ func (r *run) connectIMAP() (mailbox, error) {
 	if err != nil {
 		return nil, err
 	}
+	if r.mode() == TLSStart {
+		secure, err := r.startTLS(conn)
+		if err != nil {
+			conn.Close()
+			return nil, err
+		}
+		conn = secure
+	}
 	box := &imapBox{conn: &watchedConn{Conn: conn, timeout: r.timeout()}, changed: make(chan struct{}, 1)}
 	if err := r.openIMAP(box); err != nil {
 		box.abort()
@@ -41,14 +49,10 @@ func (b *imapBox) wait(do func() error) error {
 	return do()
 }
 
-// openIMAP makes the session secret and logs in.
+// openIMAP waits for the greeting and logs in.
 func (r *run) openIMAP(b *imapBox) error {
 	err := b.wait(func() error {
-		options := &imapclient.Options{TLSConfig: r.tlsConfig(), UnilateralDataHandler: b.news()}
-		if r.mode() == TLSStart {
-			return r.startIMAP(b, options)
-		}
-		b.c = imapclient.New(b.conn, options)
+		b.c = imapclient.New(b.conn, &imapclient.Options{UnilateralDataHandler: b.news()})
 		return b.failed(r, "connect to", b.c.WaitGreeting())
 	})
 	if err != nil {
@@ -64,15 +68,6 @@ func (r *run) openIMAP(b *imapBox) error {
 	return b.wait(func() error { return r.loginIMAP(b, password) })
 }
 
-func (r *run) startIMAP(b *imapBox, options *imapclient.Options) (err error) {
-	b.c, err = imapclient.NewStartTLS(b.conn, options)
-	var refused *imap.Error
-	if errors.As(err, &refused) {
-		return r.noTLS("STARTTLS")
-	}
-	return b.failed(r, "TLS with", err)
-}
-
 func (r *run) loginIMAP(b *imapBox, password string) error {
 	caps := b.c.Caps()
 	mechanism, err := r.chooseMechanism(caps.AuthMechanisms(), !caps.Has(imap.CapLoginDisabled))
@@ -86,7 +81,10 @@ func (r *run) loginIMAP(b *imapBox, password string) error {
 	if err != nil {
 		return err
 	}
-	if err := b.c.Authenticate(client); err != nil {
+	b.conn.login(true)
+	err = b.c.Authenticate(client)
+	b.conn.login(false)
+	if err != nil {
 		return b.refused(r, err)
 	}
 	return r.verified(client)

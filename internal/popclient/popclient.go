@@ -356,7 +356,7 @@ const depth = 32
 // failure was a refusal.
 func (c *Client) window(name string, numbers []int, args string, take func(n int) error) error {
 	ahead := 1
-	if c.Has("PIPELINING") {
+	if len(numbers) > 1 && c.Has("PIPELINING") {
 		ahead = depth
 	}
 	var refused error

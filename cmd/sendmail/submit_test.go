@@ -106,3 +106,52 @@ func await(t *testing.T, pattern string) {
 	}
 	t.Fatalf("there is no %s", pattern)
 }
+
+// TestAnyUserIsServedAtOnce: with a running smtpd what any user submits, by a
+// letter or by SMTP, is in the mailbox without delay, and says who he was.
+func TestAnyUserIsServedAtOnce(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root")
+	}
+	bin := build(t)
+	dir := filepath.Dir(bin)
+	if out, err := exec.Command("go", "build", "-o", filepath.Join(dir, "smtpd"), "postbag/cmd/smtpd").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	users := filepath.Join(dir, "users")
+	if err := os.WriteFile(users, []byte("ann:{PLAIN}x\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	smtpd := command(filepath.Join(dir, "smtpd"), filepath.Join(dir, "spool"), "--users", users, "--listen", "smtp://127.0.0.1:0")
+	if err := smtpd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { smtpd.Process.Signal(syscall.SIGTERM); smtpd.Wait() })
+	await(t, filepath.Join(dir, "spool", "run", "queue"))
+	for i, in := range []struct{ arg, text string }{
+		{"ann", "Subject: x\n\ntext\n"},
+		{"-bs", "HELO x\r\nMAIL FROM:<>\r\nRCPT TO:<ann>\r\nDATA\r\nSubject: y\r\n\r\ntext\r\n.\r\nQUIT\r\n"},
+	} {
+		cmd := command(bin, filepath.Join(dir, "spool"), in.arg)
+		cmd.Stdin = strings.NewReader(in.text)
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: 4711, Gid: 4711}}
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("sendmail %s: %v: %s", in.arg, err, out)
+		}
+		box := filepath.Join(dir, "spool", "mail", "ann", "new", "*")
+		for end := time.Now().Add(5 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+			if got, _ := filepath.Glob(box); len(got) == i+1 {
+				break
+			}
+			if time.Now().After(end) {
+				t.Fatalf("the letter of sendmail %s does not come", in.arg)
+			}
+		}
+	}
+	files, _ := filepath.Glob(filepath.Join(dir, "spool", "mail", "ann", "new", "*"))
+	for _, f := range files {
+		if text, err := os.ReadFile(f); err != nil || !bytes.Contains(text, []byte("from userid 4711)")) {
+			t.Errorf("%v: %s", err, text)
+		}
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"sync"
@@ -69,6 +70,23 @@ func (l *logLines) add(line string) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	l.all = append(l.all, line)
+}
+
+// await waits for a line that matches.
+func (l *logLines) await(t *testing.T, pattern string) {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		l.mu.Lock()
+		found := slices.ContainsFunc(l.all, re.MatchString)
+		l.mu.Unlock()
+		if found {
+			return
+		}
+	}
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	t.Errorf("no line matches %s:\n%s", pattern, strings.Join(l.all, "\n"))
 }
 
 // want looks for n lines about an event with a cause; they may be on their way.

@@ -37,6 +37,7 @@ func TestKilledAtAnyInstantNothingAcknowledgedIsLost(t *testing.T) {
 type killer struct {
 	t               *testing.T
 	dir, spool, bin string
+	hostname        string
 	args            []string // of smtpd, beside those of start
 	log             logLines
 
@@ -56,7 +57,7 @@ func build(t *testing.T) string {
 }
 
 func newKiller(t *testing.T, bin string) *killer {
-	k := &killer{t: t, dir: t.TempDir(), bin: bin}
+	k := &killer{t: t, dir: t.TempDir(), bin: bin, hostname: "mx.example.org"}
 	k.spool = filepath.Join(k.dir, "spool")
 	for name, text := range map[string]string{"users": "ann:{PLAIN}x\nbob:{PLAIN}x\n", "aliases": "team: ann, bob\n"} {
 		if err := os.WriteFile(filepath.Join(k.dir, name), []byte(text), 0o600); err != nil {
@@ -69,7 +70,7 @@ func newKiller(t *testing.T, bin string) *killer {
 // start runs smtpd and gives its address.
 func (k *killer) start() (*exec.Cmd, string) {
 	args := append([]string{"--spool", k.spool, "--users", filepath.Join(k.dir, "users"), "--aliases", filepath.Join(k.dir, "aliases"),
-		"--hostname", "mx.example.org", "--domain", "example.org", "--listen", "smtp://127.0.0.1:0"}, k.args...)
+		"--hostname", k.hostname, "--domain", "example.org", "--listen", "smtp://127.0.0.1:0"}, k.args...)
 	cmd := exec.Command(k.bin, args...)
 	log, err := cmd.StderrPipe()
 	if err != nil {

@@ -574,6 +574,8 @@ func TestTLS(t *testing.T) {
 		"opportunistic goes on without":              {Opportunistic, "example.com", &tls.Config{}, nil, "ok", false},
 		"a demanded one is verified":                 {StartTLS, "example.com", cfg, pool, "ok", true},
 		"a demanded one for another name is refused": {StartTLS, "other.example", cfg, pool, "error 4.7.5", false},
+		"encrypted takes any certificate":            {Encrypt, "other.example", cfg, nil, "ok", true},
+		"but demands TLS":                            {Encrypt, "example.com", &tls.Config{}, nil, "error 4.7.5", false},
 		"an unknown issuer is refused":               {StartTLS, "example.com", cfg, x509.NewCertPool(), "error 4.7.5", false},
 		"none is none":                               {None, "example.com", cfg, pool, "ok", false},
 	} {
@@ -595,6 +597,42 @@ func TestTLS(t *testing.T) {
 				t.Errorf("secure = %v, want %v; it was told\n%s", !c.secure, c.secure, s.said())
 			}
 		})
+	}
+}
+
+func TestACertificateIsVerifiedByWhatTheHopSays(t *testing.T) {
+	cfg, _ := serverTLS()
+	for _, want := range []error{nil, errors.New("not that one")} {
+		s := &script{ehlo: "STARTTLS", tls: cfg}
+		hop := s.host(t)
+		hop.TLS = Encrypt
+		hop.Verify = func(cs tls.ConnectionState) error {
+			if len(cs.PeerCertificates) == 0 {
+				t.Error("no certificate")
+			}
+			return want
+		}
+		_, err := client(t).Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, source("x\n"))
+		if (err == nil) != (want == nil) || err != nil && status.Code(err) != "4.7.5" {
+			t.Error(err)
+		}
+		if want != nil && strings.Contains(s.said(), "MAIL") {
+			t.Error("the host got the letter all the same")
+		}
+	}
+}
+
+func TestAConnectionIsNotUsedForOtherDemands(t *testing.T) {
+	s := &script{ehlo: "PIPELINING"}
+	hop, c := s.host(t), client(t)
+	for _, proof := range []string{"", "dane:1", "dane:2"} {
+		hop.Proof = proof
+		if _, err := c.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, source("x\n")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if s.conns != 3 {
+		t.Errorf("%d connections, want 3", s.conns)
 	}
 }
 

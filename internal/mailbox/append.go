@@ -108,7 +108,11 @@ func (b *box) insertWith(r *register, items []item) (uids []uint32, err error) {
 	now := uint32(b.store.o.Now().Unix())
 	for i := range items {
 		items[i].uid, items[i].saved = uid+uint32(i), now
-		items[i].keywords = b.st.spell(items[i].keywords)
+		if err := b.assign(items[i].keywords); err != nil {
+			return nil, err
+		}
+		letters, named := b.st.split(items[i].keywords)
+		items[i].flags, items[i].keywords = items[i].flags&system|letters, named
 		uids = append(uids, items[i].uid)
 		list[i] = items[i].arrival
 	}

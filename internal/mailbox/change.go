@@ -20,8 +20,13 @@ const Always = math.MaxUint64
 func (f *Folder) Store(ctx context.Context, uids []uint32, change FlagChange, unchangedSince uint64) (modified []uint32, err error) {
 	b := f.b
 	err = f.change(ctx, func() error {
-		change.SetKeywords = b.st.spell(change.SetKeywords)
-		change.ClearKeywords = b.st.spell(change.ClearKeywords)
+		if err := b.assign(change.SetKeywords); err != nil {
+			return err
+		}
+		set, named := b.st.split(change.SetKeywords)
+		unset, unnamed := b.st.split(change.ClearKeywords)
+		change.Set, change.SetKeywords = change.Set&system|set, named
+		change.Clear, change.ClearKeywords = change.Clear&system|unset, unnamed
 		var targets []uint32
 		targets, modified = b.targets(sorted(uids), &change, unchangedSince)
 		if len(targets) == 0 {

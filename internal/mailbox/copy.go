@@ -125,7 +125,7 @@ func (b *box) describe(uid uint32) (a arrival, ok bool, err error) {
 	}
 	base, _ := b.st.name(r)
 	return arrival{
-		id: r.id, flags: r.flags, keywords: b.st.sets[r.kw],
+		id: r.id, flags: r.flags & system, keywords: b.st.keys.keywords(b.st.sets, r),
 		internal: r.internal, wire: r.size(), base: base,
 	}, true, nil
 }

@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -227,7 +228,8 @@ func (p *payer) flag(r *row) error {
 	// What others have written into the name since it was last read stays: only
 	// the debt is added to it.
 	from := p.st.where(r)
-	to := withFlags(from, withDebt(r, entryAt(from).flags))
+	mask := p.st.keys.mask()
+	to := withFlags(from, withDebt(r, entryAt(from).flags&mask), mask)
 	if from != to {
 		err := p.rename(from, to)
 		if errors.Is(err, fs.ErrExist) {
@@ -251,16 +253,17 @@ func (p *payer) flag(r *row) error {
 	return nil
 }
 
-// withFlags gives the name below cur/ of the file at, with other flags. The
-// letters of other programs stay.
-func withFlags(at string, flags Flags) string {
+// withFlags gives the name below cur/ of the file at, with other flags of those
+// in mask. All other letters stay.
+func withFlags(at string, flags, mask Flags) string {
 	n := maildir.ParseName(at[strings.IndexByte(at, '/')+1:])
 	letters := flags.append(nil)
 	for i := range len(n.Flags) {
-		if strings.IndexByte(flagLetters, n.Flags[i]) < 0 {
+		if parseFlags(n.Flags[i:i+1])&mask == 0 {
 			letters = append(letters, n.Flags[i])
 		}
 	}
+	slices.Sort(letters)
 	return "cur/" + n.Base + ":2," + string(letters)
 }
 

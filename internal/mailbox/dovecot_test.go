@@ -104,3 +104,87 @@ func TestFromDovecotAndBack(t *testing.T) {
 	d.adm("expunge", "mailbox", "INBOX", "uid", "1")
 	d.wantView(f, "2:S 4: 5: 6:")
 }
+
+// Keywords go both ways, through letters in names, and those without a letter
+// stay in our log.
+func TestKeywordsFromDovecotAndBack(t *testing.T) {
+	d := startDovecot(t)
+	for _, subject := range []string{"one", "two"} {
+		name := d.deliver("Subject: " + subject + "\n\nhi\n")
+		d.rename("new/"+name, "cur/"+name+":2,")
+	}
+	d.adm("flags", "add", `work \Seen $Label1`, "mailbox", "INBOX", "uid", "1")
+
+	f := d.open(d.store)
+	d.wantView(f, "1:S$Label1,work 2:")
+	store := func(f *Folder, uid uint32, c FlagChange) {
+		t.Helper()
+		if _, err := f.Store(d.ctx, []uint32{uid}, c, Always); err != nil {
+			t.Fatal(err)
+		}
+		d.must(f.PayDebts(d.ctx))
+	}
+	store(f, 1, FlagChange{ClearKeywords: []string{"WORK"}})
+	store(f, 2, FlagChange{Set: Flagged, SetKeywords: []string{"Work", "later"}})
+	d.wantView(f, "1:S$Label1 2:Flater,work")
+	if got, want := d.sees(), `1 one \Seen $Label1 2 two \Flagged work later`; got != want {
+		t.Errorf("Dovecot sees %q, want %q", got, want)
+	}
+	d.adm("flags", "add", `new`, "mailbox", "INBOX", "uid", "1")
+	d.adm("flags", "remove", `later`, "mailbox", "INBOX", "uid", "2")
+	d.wantView(f, "1:S$Label1,new 2:Fwork")
+	d.wantView(d.open(d.process()), "1:S$Label1,new 2:Fwork")
+}
+
+// A folder with more keywords than letters keeps the rest in the log; what the
+// log had before Dovecot's map knows it moves into names; all outlives snapshot
+// and compaction.
+func TestKeywordsWithLettersAndWithout(t *testing.T) {
+	x := newFixture(t)
+	x.write("cur/1700000000.M1P1.host:2,Sb", "one\n")
+	f := x.open(x.store)
+	x.wantView(f, "1:S")
+	if _, err := f.Store(x.ctx, []uint32{1}, FlagChange{SetKeywords: []string{"mine"}}, Always); err != nil {
+		t.Fatal(err)
+	}
+	var text strings.Builder
+	for i := range maxKeys {
+		fmt.Fprintf(&text, "%d key%d\n", i, i)
+	}
+	x.write(keywordsName, strings.Replace(text.String(), "key5", "Mine", 1))
+	x.rename("cur/1700000000.M1P1.host:2,Sb", "cur/1700000000.M1P1.host:2,FSb")
+	x.wantView(f, "1:FSMine,key1")
+	if _, err := f.Store(x.ctx, []uint32{1}, FlagChange{SetKeywords: []string{"more"}}, Always); err != nil {
+		t.Fatal(err)
+	}
+	x.must(f.PayDebts(x.ctx))
+	if got := x.files()[0]; got != "cur/1700000000.M1P1.host:2,FSbf" {
+		t.Errorf("the file is %s", got)
+	}
+	_, to, err := Copy(x.ctx, f, []uint32{1}, f)
+	x.must(err)
+	want := fmt.Sprintf("1:FSMine,key1,more %d:FSMine,key1,more", to[0])
+	x.wantView(f, want)
+	b := f.b
+	x.must(f.PayDebts(x.ctx))
+	b.lock()
+	x.must(b.exclusive(x.ctx, func() error { return b.log.Compact(b.st.records) }))
+	b.unlock()
+	x.wantView(x.open(x.process()), want)
+	b.lock()
+	b.snapEnd = -snapAfter
+	b.writeSnapshot()
+	b.unlock()
+	g := x.open(x.process())
+	if g.b.snapEnd == 0 {
+		t.Error("the snapshot was not read")
+	}
+	x.wantView(g, want)
+	if got := strings.Join(g.View().Keywords(), " "); got != "Mine key1 more" {
+		t.Errorf("keywords of the folder: %s", got)
+	}
+	// Letters of the name that the map does not know stay as they are.
+	if got := withFlags("cur/a:2,FXb", Seen, g.b.st.keys.mask()&^(firstKey<<1)); got != "cur/a:2,SXb" {
+		t.Errorf("other letters: %s", got)
+	}
+}

@@ -165,7 +165,7 @@ const settleStep = 10_000
 // leaves in both, is the same letter.
 func (b *box) moveNew() (more bool, err error) {
 	l := &listing{}
-	if err := l.read(b.path("new"), "new"); err != nil {
+	if err := l.read(b.path("new"), "new", b.st.keys.mask()); err != nil {
 		return false, gone(err)
 	}
 	moved := 0
@@ -178,7 +178,7 @@ func (b *box) moveNew() (more bool, err error) {
 		if r == nil || e.flags != r.disk {
 			continue // Sync has to see it first
 		}
-		to := withFlags(e.at, e.flags)
+		to := withFlags(e.at, e.flags, b.st.keys.mask())
 		err := b.rename(e.at, to)
 		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrExist) {
 			b.seen = stamps{}

@@ -11,7 +11,7 @@ import (
 //
 // now was taken before the events: what they do not tell yet they will.
 func (b *box) follow(ctx context.Context, now stamps) (bool, error) {
-	if !b.seen.firm || !b.event.watching() || !b.well() {
+	if !b.seen.firm || !b.event.watching() || !b.well() || b.keysChanged() {
 		return false, nil
 	}
 	if err := b.loadNames(); err != nil {
@@ -35,7 +35,7 @@ func (b *box) follow(ctx context.Context, now stamps) (bool, error) {
 // are there.
 func (b *box) followNew(ctx context.Context, now stamps) (bool, error) {
 	l := &listing{}
-	if err := l.read(b.path("new"), "new"); err != nil {
+	if err := l.read(b.path("new"), "new", b.st.keys.mask()); err != nil {
 		return false, gone(err)
 	}
 	names := map[string]bool{}
@@ -83,6 +83,7 @@ func (b *box) review(names map[string]bool) (d *difference, ok bool, err error) 
 	var went []entry
 	for at, came := range names {
 		e := entryAt(at)
+		e.flags &= b.st.keys.mask()
 		if e.at[4] == '.' || b.expected(e, came) {
 			continue
 		}

@@ -10,8 +10,10 @@ import (
 	"postbag/internal/maildir"
 )
 
-// Flags are the system flags of a letter, as its file name carries them.
-type Flags uint8
+// Flags are the system flags of a letter, as its file name carries them. Inside
+// this package the bits above them are the letters a to z, which stand for
+// keywords in a folder that came from Dovecot (keywords.go).
+type Flags uint32
 
 // The flags, in the order of their letters in a file name (D F P R S T).
 const (
@@ -23,10 +25,14 @@ const (
 	Deleted                    // T
 )
 
-const flagLetters = maildir.FlagLetters
+const (
+	flagLetters = maildir.FlagLetters + "abcdefghijklmnopqrstuvwxyz"
+	system      = Deleted<<1 - 1 // the system flags
+	firstKey    = Deleted << 1   // the letter a
+)
 
-// parseFlags gives the flags that the letters of a file name stand for;
-// letters of other programs are ignored.
+// parseFlags gives the flags that the letters of a file name stand for; other
+// letters are ignored.
 func parseFlags(letters string) Flags {
 	var f Flags
 	for i := range len(letters) {

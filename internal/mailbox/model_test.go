@@ -317,7 +317,7 @@ func (m *model) foreignFlag(d int) {
 	}
 	text := m.textOf(filepath.Join(m.folders[d], at))
 	e := entryAt(at)
-	to := withFlags(at, e.flags^Passed)
+	to := withFlags(at, e.flags^Passed, system)
 	if os.Rename(filepath.Join(m.folders[d], at), filepath.Join(m.folders[d], to)) != nil {
 		return
 	}

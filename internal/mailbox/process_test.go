@@ -211,7 +211,7 @@ func foreign(t *testing.T, dir string, stop <-chan struct{}) (texts []string) {
 		}
 		for range min(3, len(files)) {
 			at := "cur/" + files[rand.IntN(len(files))].Name()
-			to := withFlags(at, entryAt(at).flags^Passed)
+			to := withFlags(at, entryAt(at).flags^Passed, system)
 			os.Rename(filepath.Join(dir, at), filepath.Join(dir, to)) // may be gone by now
 		}
 	}

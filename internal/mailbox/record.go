@@ -27,6 +27,7 @@ const (
 	kindFacts                                 // sizes and dates that took a look into the file
 	kindHistory                               // letters that went before the log was compacted
 	kindUIDLs                                 // unique-ids in POP3 that another server gave
+	kindKeys                                  // keywords that letters of names stand for
 )
 
 var errRecord = errors.New("record makes no sense")
@@ -84,7 +85,7 @@ func encodeLetters(modseq uint64, letters []arrival) mboxlog.Record {
 		e.num(uint64(l.uid - last))
 		last = l.uid
 		e.b = binary.LittleEndian.AppendUint64(e.b, l.id)
-		e.b = append(e.b, byte(l.flags))
+		e.num(uint64(l.flags))
 		e.strings(l.keywords)
 		e.optional(l.internal, unknownTime)
 		e.optional(l.wire, unknownSize)
@@ -104,7 +105,7 @@ func decodeLetters(d *decoder, each func(modseq uint64, l *arrival)) {
 		if b := d.raw(8); b != nil {
 			l.id = binary.LittleEndian.Uint64(b)
 		}
-		l.flags = Flags(d.octet())
+		l.flags = d.flags()
 		l.keywords = d.strings()
 		l.internal = d.optional(unknownTime)
 		l.wire = d.optional(unknownSize)
@@ -123,7 +124,9 @@ func encodeFlags(modseq uint64, c *FlagChange, uids []uint32) mboxlog.Record {
 	if c.Replace {
 		replace = 1
 	}
-	e.b = append(e.b, replace, byte(c.Set), byte(c.Clear))
+	e.b = append(e.b, replace)
+	e.num(uint64(c.Set))
+	e.num(uint64(c.Clear))
 	e.strings(c.SetKeywords)
 	e.strings(c.ClearKeywords)
 	e.uids(uids)
@@ -133,7 +136,7 @@ func encodeFlags(modseq uint64, c *FlagChange, uids []uint32) mboxlog.Record {
 func decodeFlags(d *decoder) (modseq uint64, c FlagChange, runs []Range) {
 	modseq = d.num()
 	c.Replace = d.octet() == 1
-	c.Set, c.Clear = Flags(d.octet()), Flags(d.octet())
+	c.Set, c.Clear = d.flags(), d.flags()
 	c.SetKeywords, c.ClearKeywords = d.strings(), d.strings()
 	return modseq, c, d.uids()
 }
@@ -152,7 +155,7 @@ func encodeObserved(modseq uint64, found []observed) mboxlog.Record {
 	for _, o := range found {
 		e.num(uint64(o.uid - last))
 		last = o.uid
-		e.b = append(e.b, byte(o.flags))
+		e.num(uint64(o.flags))
 	}
 	return mboxlog.Record{Kind: kindObserved, Payload: e.b}
 }
@@ -162,7 +165,7 @@ func decodeObserved(d *decoder, each func(modseq uint64, o observed)) {
 	var o observed
 	for ; n > 0 && !d.bad; n-- {
 		o.uid += d.num32()
-		o.flags = Flags(d.octet())
+		o.flags = d.flags()
 		if !d.bad {
 			each(modseq, o)
 		}
@@ -345,6 +348,8 @@ func (d *decoder) octet() byte {
 	}
 	return 0
 }
+
+func (d *decoder) flags() Flags { return Flags(d.num32()) }
 
 func (d *decoder) string() string { return string(d.raw(d.num())) }
 

@@ -27,6 +27,11 @@ type stamp struct {
 	mtime, ctime syscall.Timespec
 }
 
+func stampOf(st os.FileInfo) stamp {
+	sys := st.Sys().(*syscall.Stat_t)
+	return stamp{sys.Ino, sys.Mtim, sys.Ctim}
+}
+
 // stamps are those of new/ and cur/. The zero value equals none that is real.
 type stamps struct {
 	sub [2]stamp
@@ -133,7 +138,7 @@ func (b *box) list() (*listing, error) {
 		return nil, gone(err)
 	}
 	for _, sub := range subdirs {
-		if err := l.read(b.path(sub), sub); err != nil {
+		if err := l.read(b.path(sub), sub, b.st.keys.mask()); err != nil {
 			return nil, gone(err)
 		}
 	}
@@ -143,7 +148,7 @@ func (b *box) list() (*listing, error) {
 	return l, nil
 }
 
-func (l *listing) read(dir, sub string) error {
+func (l *listing) read(dir, sub string, mask Flags) error {
 	d, err := os.Open(dir)
 	if err != nil {
 		return err
@@ -161,13 +166,13 @@ func (l *listing) read(dir, sub string) error {
 		if n <= 0 {
 			return nil
 		}
-		l.parse(dir, sub, buf[:n])
+		l.parse(dir, sub, mask, buf[:n])
 	}
 }
 
 // parse takes entries as getdents64(2) gives them: inode 8, offset 8, length 2,
 // type 1, name with a zero octet at its end.
-func (l *listing) parse(dir, sub string, b []byte) {
+func (l *listing) parse(dir, sub string, mask Flags, b []byte) {
 	for len(b) > 19 {
 		size := int(binary.NativeEndian.Uint16(b[16:]))
 		name, _, _ := bytes.Cut(b[19:size], []byte{0})
@@ -177,6 +182,7 @@ func (l *listing) parse(dir, sub string, b []byte) {
 			continue
 		}
 		e := entryAt(sub + "/" + string(name))
+		e.flags &= mask
 		if kind == syscall.DT_UNKNOWN {
 			// A file system that does not tell.
 			if st, err := os.Lstat(filepath.Join(dir, e.at[4:])); err == nil && st.IsDir() {
@@ -189,7 +195,7 @@ func (l *listing) parse(dir, sub string, b []byte) {
 
 // entryAt understands the name of a file below new/ or cur/. A name with no
 // info, with an info of another kind, or with letters of other programs is mail
-// all the same.
+// all the same. What the letters a to z stand for is for the folder to say.
 func entryAt(at string) entry {
 	n := maildir.ParseName(at[4:])
 	return entry{base: n.Base, flags: parseFlags(n.Flags), at: at}

@@ -19,13 +19,36 @@ const (
 	sectionNames
 )
 
-// snapRow is: modseq 7, keyword set 3, EMAILID 8, internal date 5, save date 4,
-// wire size 4, offset of the name 4, UID 4, flags 1; little-endian, all ones for
-// unknown. Folders with more keyword sets have no snapshot.
+// snapRow is: modseq 7, keywords 3, EMAILID 8, internal date 5, save date 4, wire
+// size 4, offset of the name 4, UID 4, system flags 1; little-endian, all ones
+// for unknown. Keywords are an index into the labels of the head; a folder with
+// more of them has no snapshot.
 const (
-	snapRow     = 40
-	maxSnapSets = 1 << 24
+	snapRow   = 40
+	maxLabels = 1 << 24
 )
+
+// A label is all the keywords of a letter: those that are letters of its name,
+// and the set of the others.
+type label struct {
+	letters Flags
+	kw      uint32
+}
+
+// labels lists those that are in use, and numbers them.
+func (s *state) labels() (list []label, number map[label]uint32) {
+	number = map[label]uint32{}
+	for _, c := range s.rows.chunks {
+		for i := range c {
+			l := label{c[i].flags &^ system, c[i].kw}
+			if _, ok := number[l]; !ok {
+				number[l] = uint32(len(list))
+				list = append(list, l)
+			}
+		}
+	}
+	return list, number
+}
 
 const ones40 = 1<<40 - 1
 
@@ -48,6 +71,7 @@ func (b *box) loadSnapshot() {
 		return
 	}
 	b.snap = s
+	st.loaded = nil
 	st.lazy = func() ([]byte, error) {
 		defer b.closeSnap()
 		return s.Section(sectionNames)
@@ -72,10 +96,11 @@ func loadRows(s *state, b []byte) bool {
 			uid:      binary.LittleEndian.Uint32(b[35:]),
 			flags:    Flags(b[39]),
 		}
-		r.disk = r.flags // there are no debts in a snapshot
-		if r.uid <= last || int(r.kw) >= len(s.sets) {
+		if r.uid <= last || int(r.kw) >= len(s.loaded) {
 			return false
 		}
+		r.flags, r.kw = r.flags|s.loaded[r.kw].letters, s.loaded[r.kw].kw
+		r.disk = r.flags // there are no debts in a snapshot
 		last = r.uid
 		s.rows.add(r)
 	}
@@ -102,18 +127,20 @@ func put40(b []byte, n int64) []byte {
 // letters that are gone.
 func (s *state) snapshotRows() (rows, text []byte) {
 	rows = make([]byte, 0, snapRow*s.rows.length)
+	_, labels := s.labels()
 	for _, c := range s.rows.chunks {
 		for i := range c {
 			r := &c[i]
 			rows = binary.LittleEndian.AppendUint64(rows, r.modseq)[:len(rows)+7]
-			rows = append(rows, byte(r.kw), byte(r.kw>>8), byte(r.kw>>16))
+			kw := labels[label{r.flags &^ system, r.kw}]
+			rows = append(rows, byte(kw), byte(kw>>8), byte(kw>>16))
 			rows = binary.LittleEndian.AppendUint64(rows, r.id)
 			rows = put40(rows, r.internal)
 			rows = binary.LittleEndian.AppendUint32(rows, r.saved)
 			rows = binary.LittleEndian.AppendUint32(rows, r.wire)
 			rows = binary.LittleEndian.AppendUint32(rows, uint32(len(text)))
 			rows = binary.LittleEndian.AppendUint32(rows, r.uid)
-			rows = append(rows, byte(r.flags))
+			rows = append(rows, byte(r.flags&system))
 			base, _ := s.name(r)
 			text = binary.AppendUvarint(text, uint64(len(base)))
 			text = append(text, base...)
@@ -132,6 +159,13 @@ func (s *state) encodeSnapHead(seen stamps) []byte {
 	e.num(uint64(len(s.sets)))
 	for _, set := range s.sets {
 		e.strings(set)
+	}
+	e.strings(s.keys.names[:])
+	labels, _ := s.labels()
+	e.num(uint64(len(labels)))
+	for _, l := range labels {
+		e.num(uint64(l.letters))
+		e.num(uint64(l.kw))
 	}
 	unusual := map[uint32]string{}
 	for uid := range s.at {
@@ -181,6 +215,16 @@ func decodeSnapHead(d *decoder, s *state) (seen stamps) {
 		} else {
 			s.sets = [][]string{nil}
 		}
+	}
+	s.keys = &keymap{names: d.keys()}
+	s.learnSpelling(s.keys.named(^system))
+	for n := d.num(); n > 0 && !d.bad; n-- {
+		l := label{d.flags() &^ system, d.num32()}
+		if int(l.kw) >= len(s.sets) {
+			d.fail()
+			break
+		}
+		s.loaded = append(s.loaded, l)
 	}
 	for n := d.num(); n > 0 && !d.bad; n-- {
 		uid := d.num32()
@@ -309,6 +353,9 @@ func (s *state) records(yield func(mboxlog.Record) bool) {
 	if !yield(m.encode()) {
 		return
 	}
+	if s.keys.mask() != system && !yield(encodeKeys(s.keys.names)) {
+		return
+	}
 	for _, c := range s.rows.chunks {
 		for i := range c {
 			r := &c[i]
@@ -344,8 +391,9 @@ func (b *box) writeSnapshot() {
 		seen = stamps{}
 	}
 	pos := b.log.Position()
+	labels, _ := st.labels()
 	fresh := pos.Offset-b.snapEnd <= snapAfter && (seen.sub == b.snapSeen.sub || !seen.old)
-	if fresh || len(st.sets) >= maxSnapSets || !b.log.Settled() || b.log.Sync() != nil {
+	if fresh || len(labels) >= maxLabels || !b.log.Settled() || b.log.Sync() != nil {
 		b.mu.Unlock()
 		return
 	}

@@ -27,6 +27,8 @@ type state struct {
 
 	sets    [][]string // keyword sets; sets[0] is empty
 	setByID map[string]uint32
+	keys    *keymap
+	loaded  []label           // of a snapshot, while its rows are read
 	spelled map[string]string // keywords as they were first written, by what they are in small letters
 
 	history history // what went
@@ -51,6 +53,7 @@ func (s *state) reset() {
 	*s = state{
 		sets:    [][]string{nil},
 		setByID: map[string]uint32{"": 0},
+		keys:    &keymap{},
 		spelled: map[string]string{},
 		uidls:   map[uint32]string{},
 		doomed:  map[uint32]doom{},
@@ -96,6 +99,8 @@ func (s *state) apply(rec mboxlog.Record) error {
 		s.recent = max(s.recent, d.num32())
 	case kindFacts:
 		decodeFacts(d, s.applyFact)
+	case kindKeys:
+		s.applyKeys(d.keys())
 	case kindUIDLs:
 		d.uidls(s.uidls)
 	case kindHistory:
@@ -251,13 +256,17 @@ func (s *state) intern(keywords []string) uint32 {
 		n = uint32(len(s.sets))
 		s.sets = append(s.sets, slices.Clone(keywords))
 		s.setByID[key] = n
-		for _, k := range keywords {
-			if small := strings.ToLower(k); s.spelled[small] == "" {
-				s.spelled[small] = k
-			}
-		}
+		s.learnSpelling(keywords)
 	}
 	return n
+}
+
+func (s *state) learnSpelling(keywords []string) {
+	for _, k := range keywords {
+		if small := strings.ToLower(k); s.spelled[small] == "" {
+			s.spelled[small] = k
+		}
+	}
 }
 
 // spell gives keywords, sorted, as they are written in this folder: case does
@@ -347,7 +356,7 @@ func (s *state) view() *View {
 	v := &View{
 		length: s.rows.length, validity: s.validity, uidNext: s.uidNext,
 		modseq: s.modseq, recent: s.recent, sets: slices.Clip(s.sets), id: s.id,
-		floor: s.floor, history: slices.Clip(s.history.list),
+		keys: s.keys, floor: s.floor, history: slices.Clip(s.history.list),
 	}
 	v.chunks, v.starts = s.rows.freeze()
 	return v

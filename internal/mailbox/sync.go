@@ -55,7 +55,7 @@ func (b *box) rescan(ctx context.Context) error {
 		return err
 	}
 	d, at := b.compare(l), b.log.Position()
-	if !d.logged() && b.well() {
+	if !d.logged() && b.well() && !b.keysChanged() {
 		b.adopt(l, d)
 		return nil
 	}
@@ -98,6 +98,12 @@ const scans = 4
 // differs from the state. The scan was made before the lock; when others have
 // changed the folder since, it is made anew.
 func (b *box) record(l *listing, d *difference) error {
+	if b.keysChanged() {
+		if err := b.learnKeys(); err != nil {
+			return err
+		}
+		l.after = stamps{} // look again: letters in names may mean something now
+	}
 	if now, err := b.stamps(); err != nil {
 		return gone(err)
 	} else if now.sub != l.after.sub || !l.stable() {

@@ -20,7 +20,7 @@ type row struct {
 	name     uint32 // where the base name stands in names
 	uid      uint32
 	kw       uint32 // index into keywordSets
-	flags    Flags  // what clients are told
+	flags    Flags  // what clients are told, letters for keywords among it
 	disk     Flags  // what the file's name was last known to say; differs from flags while a debt is open
 	owes     bool   // a flags debt is open
 }
@@ -61,6 +61,7 @@ type View struct {
 	id       [16]byte
 	floor    uint64
 	history  []removal
+	keys     *keymap
 }
 
 // Len is the number of letters.
@@ -75,7 +76,7 @@ func (v *View) At(i int) *Letter {
 
 func (v *View) load(i int, l *Letter) {
 	r := v.row(i)
-	l.UID, l.ModSeq, l.Flags, l.Keywords, l.id, l.saved = r.uid, r.modseq, r.flags, v.sets[r.kw], r.id, r.saved
+	l.UID, l.ModSeq, l.Flags, l.Keywords, l.id, l.saved = r.uid, r.modseq, r.flags&system, v.keys.keywords(v.sets, r), r.id, r.saved
 }
 
 func (v *View) row(i int) *row {
@@ -137,12 +138,14 @@ func (v *View) MailboxID() string { return mailboxID(v.id) }
 // Keywords lists every keyword that a letter of the folder has, sorted.
 func (v *View) Keywords() []string {
 	used := make([]bool, len(v.sets))
+	letters := Flags(0)
 	for _, c := range v.chunks {
 		for i := range c {
 			used[c[i].kw] = true
+			letters |= c[i].flags
 		}
 	}
-	var all []string
+	all := v.keys.named(letters)
 	for i, set := range v.sets {
 		if used[i] {
 			all = append(all, set...)

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"postbag/internal/fetchlog"
@@ -26,7 +27,7 @@ type maildirSink struct {
 	batch []stagedLetter
 }
 
-// A stagedLetter is whole and synced in a tmp/.
+// A stagedLetter is whole in a tmp/; commit syncs it.
 type stagedLetter struct {
 	delivered
 	digest string
@@ -50,7 +51,7 @@ func (s *maildirSink) put(ctx context.Context, l letter, text io.Reader) error {
 		file.Discard()
 		return err
 	}
-	if err := errors.Join(disk.Close(), file.Sync(l.internal)); err != nil {
+	if err := disk.Close(); err != nil {
 		file.Discard()
 		return localError("maildir "+dir, err)
 	}
@@ -84,11 +85,48 @@ func (s *maildirSink) makeDir(dir string) error {
 	return nil
 }
 
+// syncs is how many letters are synced at a time: the disk writes one journal for
+// several.
+const syncs = 16
+
+// sync makes the letters of a batch durable in tmp/.
+func (s *maildirSink) sync(batch []stagedLetter) error {
+	errs := make([]error, len(batch))
+	slots := make(chan struct{}, syncs)
+	var wg sync.WaitGroup
+	for i, st := range batch {
+		if st.known {
+			continue
+		}
+		slots <- struct{}{}
+		wg.Go(func() {
+			errs[i] = st.file.Sync(st.internal)
+			<-slots
+		})
+	}
+	wg.Wait()
+	return firstOf(errs)
+}
+
+// firstOf is the first error of some; one line is enough.
+func firstOf(errs []error) error {
+	for _, err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // commit goes through the steps of "Exactly once" for the whole batch. Once the
 // journal says `placed`, it is not called off any more.
 func (s *maildirSink) commit(ctx context.Context) (done []delivered, err error) {
 	batch := s.sortOut()
 	s.batch = nil
+	if err := s.sync(batch); err != nil {
+		discardAll(batch)
+		return nil, localError("deliver to "+s.Target.Arg, err)
+	}
 	if err := s.place(batch); err != nil {
 		return nil, localError("deliver to "+s.Target.Arg, err)
 	}

@@ -38,6 +38,9 @@ func expander(v *config.Values) (*recipient.Expander, error) {
 }
 
 func routes(v *config.Values, x *recipient.Expander) error {
+	if path := v.String("virtual"); path != "" {
+		x.Virtual = alias.OpenVirtual(path)
+	}
 	if path := v.String("routes"); path != "" {
 		text, err := os.ReadFile(path)
 		if err == nil {

@@ -4,12 +4,16 @@ import (
 	"context"
 	"crypto/x509"
 	"fmt"
+	"net"
+	"net/netip"
 	"os"
+	"strings"
 	"sync"
 	"sync/atomic"
 
 	"postbag/cmd/internal/wire"
 	"postbag/internal/address"
+	"postbag/internal/alias"
 	"postbag/internal/config"
 	"postbag/internal/deliver"
 	"postbag/internal/queue"
@@ -63,6 +67,9 @@ func (h *host) loadRecipients() error {
 	e, err := wire.Recipients(h.Values, h.Accounts, h.Maildirs)
 	if err != nil {
 		return err
+	}
+	if path := h.Values.String("relay-recipients"); path != "" {
+		e.RelayKnown = alias.OpenSet(path)
 	}
 	h.expander.Set(e)
 	return nil
@@ -132,12 +139,32 @@ func (h *host) remote() (*deliver.Remote, error) {
 	if err != nil {
 		return nil, status.Exit(status.ExConfig, "password-file", err)
 	}
-	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool}
+	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool, Dial: dialFrom(v.Strings("bind"))}
 	return &deliver.Remote{
 		Sender: h.client, Resolver: resolver, Hostname: v.String("hostname"), Port: v.Int("smtp-port"),
-		Password: logins.password, TLSA: resolver,
+		Password: logins.password, TLSA: resolver, IP: strings.TrimPrefix(v.String("ip"), "any"),
 		STS: &trust.STS{Resolver: resolver, FS: h.FS, Dir: h.Spool.Path("state", "mta-sts"), Roots: pool, Trouble: h.Log.Trouble},
 	}, nil
+}
+
+// dialFrom connects from the first of our addresses that is of the family of the
+// other host; nil when there are none.
+func dialFrom(addrs []string) func(ctx context.Context, network, addr string) (net.Conn, error) {
+	if len(addrs) == 0 {
+		return nil
+	}
+	return func(ctx context.Context, network, addr string) (net.Conn, error) {
+		var d net.Dialer
+		to, err := netip.ParseAddrPort(addr)
+		for _, a := range addrs {
+			from, ferr := netip.ParseAddr(a)
+			if err == nil && ferr == nil && from.Is4() == to.Addr().Is4() {
+				d.LocalAddr = net.TCPAddrFromAddrPort(netip.AddrPortFrom(from, 0))
+				break
+			}
+		}
+		return d.DialContext(ctx, network, addr)
+	}
 }
 
 // roots are the certificates of --tls-ca; nil for the system's.

@@ -2,8 +2,10 @@ package main
 
 import (
 	"context"
+	"net/netip"
 
 	"postbag/cmd/internal/wire"
+	"postbag/internal/alias"
 	"postbag/internal/auth"
 	"postbag/internal/config"
 )
@@ -11,6 +13,9 @@ import (
 // own are the settings that only smtpd has.
 var own = []config.Setting{
 	{Name: "relay-from", Arg: "NET", Usage: "network that may relay without AUTH, repeated", Kind: config.List, Default: "127.0.0.0/8,::1/128", Valid: config.ValidNet},
+	{Name: "relay-recipients", Arg: "FILE", Usage: "addresses of relay domains that there are, one a line", File: true},
+	{Name: "bind", Arg: "ADDRESS", Usage: "address to connect to other hosts from; one of each family", Kind: config.List, Valid: validAddress},
+	{Name: "ip", Arg: "VERSION", Usage: "addresses of other hosts to use: any, 4 or 6", Default: "any", OneOf: []string{"any", "4", "6"}},
 	{Name: "resolver", Arg: "HOST:PORT", Usage: "DNS server (default: those of /etc/resolv.conf)", Valid: config.ValidHostPort},
 	{Name: "resolver-trust-ad", Usage: "believe what the DNS server says it has verified (default: only one on the loopback)", Kind: config.Switch},
 	{Name: "password-command", Arg: "COMMAND", Usage: "prints the password or token of USER@HOST; HOST is $1, USER $2"},
@@ -53,6 +58,12 @@ func check(ctx context.Context, v *config.Values) []error {
 	if err := e.Aliases.Check(); err != nil {
 		faults = append(faults, err)
 	}
+	if e.Virtual != nil {
+		faults = appendIf(faults, e.Virtual.Check())
+	}
+	if path := v.String("relay-recipients"); path != "" {
+		faults = appendIf(faults, alias.OpenSet(path).Check())
+	}
 	if _, err := passwords(v); err != nil {
 		faults = append(faults, err)
 	}
@@ -60,4 +71,16 @@ func check(ctx context.Context, v *config.Values) []error {
 		faults = append(faults, err)
 	}
 	return faults
+}
+
+func appendIf(faults []error, err error) []error {
+	if err == nil {
+		return faults
+	}
+	return append(faults, err)
+}
+
+func validAddress(s string) error {
+	_, err := netip.ParseAddr(s)
+	return err
 }

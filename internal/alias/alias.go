@@ -16,11 +16,8 @@ package alias
 import (
 	"errors"
 	"fmt"
-	iofs "io/fs"
 	"os"
 	"strings"
-	"sync"
-	"time"
 
 	"postbag/internal/address"
 )
@@ -31,8 +28,8 @@ type Kind int
 // Kinds of targets.
 const (
 	Address Kind = iota
-	Pipe         // a command, for later
-	Path         // a file, for later
+	Pipe         // a command
+	Path         // a file, or a Maildir if it ends in /
 )
 
 // A Target is what an alias leads to.
@@ -44,41 +41,36 @@ type Target struct {
 }
 
 // A File is an aliases file. It is safe for concurrent use.
-type File struct {
-	path string
+type File struct{ watched[table] }
 
-	mu      sync.Mutex
-	looked  time.Time
-	mtime   time.Time
-	size    int64
-	entries map[string][]string // name in lower case to raw targets; nil: never read
+// A table is what an aliases file holds.
+type table struct {
+	entries map[string][]string // name in lower case to raw targets
 	twice   error               // the first name that is there twice
-	err     error
 }
 
-// lookEvery is how often the file is asked whether it has changed.
-const lookEvery = time.Second
-
-// maxInclude bounds what :include: files may hold.
-const maxInclude = 1 << 20
+// Limits of :include: files.
+const (
+	maxInclude = 1 << 20 // octets of one
+	maxNested  = 5       // one in another
+)
 
 // Open uses the file at path. One that is missing has no aliases.
-func Open(path string) *File { return &File{path: path} }
+func Open(path string) *File {
+	return &File{watched[table]{path: path, what: "aliases", parse: parse}}
+}
 
 // Check reads the file and tells what is wrong with it.
 func (f *File) Check() error {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.looked = time.Time{}
-	f.refresh()
-	if f.err != nil {
-		return f.err
+	t, err := f.fresh()
+	if err != nil {
+		return err
 	}
-	if f.twice != nil {
-		return f.twice
+	if t.twice != nil {
+		return t.twice
 	}
-	for name, raw := range f.entries {
-		if _, err := expand(raw); err != nil {
+	for name, raw := range t.entries {
+		if _, err := expand(raw, 0); err != nil {
 			return fmt.Errorf("%s: alias %s: %w", f.path, name, err)
 		}
 	}
@@ -87,75 +79,40 @@ func (f *File) Check() error {
 
 // Count is the number of aliases.
 func (f *File) Count() int {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.refresh()
-	return len(f.entries)
+	t, _ := f.get()
+	return len(t.entries)
 }
 
 // Lookup gives the targets of a name; ok is false when it is no alias.
 func (f *File) Lookup(name string) (targets []Target, ok bool, err error) {
-	f.mu.Lock()
-	f.refresh()
-	raw, ok := f.entries[strings.ToLower(name)]
-	err = f.err
-	f.mu.Unlock()
+	t, err := f.get()
+	raw, ok := t.entries[strings.ToLower(name)]
 	if err != nil || !ok {
 		return nil, false, err
 	}
-	targets, err = expand(raw)
+	targets, err = expand(raw, 0)
 	if err != nil {
 		err = fmt.Errorf("%s: alias %s: %w", f.path, name, err)
 	}
 	return targets, true, err
 }
 
-// refresh reads the file if it has changed.
-func (f *File) refresh() {
-	if f.path == "" || time.Since(f.looked) < lookEvery {
-		return
-	}
-	f.looked = time.Now()
-	st, err := os.Stat(f.path)
-	if errors.Is(err, iofs.ErrNotExist) && f.entries == nil {
-		f.err = nil
-		return
-	}
-	if err == nil && st.ModTime().Equal(f.mtime) && st.Size() == f.size && f.err == nil {
-		return
-	}
-	var text []byte
-	if err == nil {
-		text, err = os.ReadFile(f.path)
-	}
-	if err != nil {
-		f.err = fmt.Errorf("read aliases: %w", err)
-		return
-	}
-	f.mtime, f.size = st.ModTime(), st.Size()
-	if entries, twice, err := parse(f.path, string(text)); err != nil {
-		f.err = err
-	} else {
-		f.entries, f.twice, f.err = entries, twice, nil
-	}
-}
-
 // parse reads the text of an aliases file. Errors have file and line.
-func parse(path, text string) (entries map[string][]string, twice, err error) {
-	entries = map[string][]string{}
+func parse(path, text string) (table, error) {
+	t := table{entries: map[string][]string{}}
 	for _, l := range logicalLines(text) {
 		name, targets, err := parseLine(l.text)
 		if err != nil {
-			return nil, nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
+			return table{}, fmt.Errorf("%s:%d: %w", path, l.number, err)
 		}
 		key := strings.ToLower(name)
-		if _, there := entries[key]; !there {
-			entries[key] = targets
-		} else if twice == nil {
-			twice = fmt.Errorf("%s:%d: alias %s is there twice", path, l.number, name)
+		if _, there := t.entries[key]; !there {
+			t.entries[key] = targets
+		} else if t.twice == nil {
+			t.twice = fmt.Errorf("%s:%d: alias %s is there twice", path, l.number, name)
 		}
 	}
-	return entries, twice, nil
+	return t, nil
 }
 
 type line struct {
@@ -279,9 +236,8 @@ func parseTarget(s string) (Target, error) {
 	return Target{Address: list[0].Address, Final: final}, nil
 }
 
-// expand turns raw targets into targets, files that are included too. These may
-// not include others.
-func expand(raw []string) ([]Target, error) {
+// expand turns raw targets into targets, files that are included too.
+func expand(raw []string, depth int) ([]Target, error) {
 	var all []Target
 	for _, r := range raw {
 		t, err := parseTarget(r)
@@ -293,7 +249,7 @@ func expand(raw []string) ([]Target, error) {
 			all = append(all, t)
 			continue
 		}
-		more, err := included(strings.TrimSpace(path))
+		more, err := included(strings.TrimSpace(path), depth+1)
 		if err != nil {
 			return nil, err
 		}
@@ -302,9 +258,12 @@ func expand(raw []string) ([]Target, error) {
 	return all, nil
 }
 
-// included reads the addresses of an :include: file. Only addresses may stand
-// there: its owner is not the owner of the aliases.
-func included(path string) ([]Target, error) {
+// included reads the addresses of an :include: file. No command and no file may
+// stand there: its owner is not the owner of the aliases.
+func included(path string, depth int) ([]Target, error) {
+	if depth > maxNested {
+		return nil, fmt.Errorf("%s: included files are nested too deep", path)
+	}
 	st, err := os.Stat(path)
 	if err != nil {
 		return nil, err
@@ -318,20 +277,25 @@ func included(path string) ([]Target, error) {
 	}
 	var all []Target
 	for _, l := range logicalLines(string(text)) {
-		raw, err := split(l.text)
+		targets, err := includedLine(l.text, depth)
 		if err != nil {
 			return nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
 		}
-		for _, r := range raw {
-			t, err := parseTarget(r)
-			if err == nil && t.Kind != Address {
-				err = fmt.Errorf("target %q: only addresses may stand here", r)
-			}
-			if err != nil {
-				return nil, fmt.Errorf("%s:%d: %w", path, l.number, err)
-			}
-			all = append(all, t)
-		}
+		all = append(all, targets...)
 	}
 	return all, nil
+}
+
+func includedLine(text string, depth int) ([]Target, error) {
+	raw, err := split(text)
+	if err != nil {
+		return nil, err
+	}
+	targets, err := expand(raw, depth)
+	for _, t := range targets {
+		if err == nil && t.Kind != Address {
+			err = fmt.Errorf("target %q: only addresses may stand here", t.Text)
+		}
+	}
+	return targets, err
 }

@@ -6,7 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
+
+	"postbag/internal/address"
 )
 
 func write(t *testing.T, path, text string) {
@@ -18,9 +19,7 @@ func write(t *testing.T, path, text string) {
 
 // look is Lookup without waiting for lookEvery.
 func look(f *File, name string) string {
-	f.mu.Lock()
-	f.looked = time.Time{}
-	f.mu.Unlock()
+	f.fresh()
 	targets, ok, err := f.Lookup(name)
 	if err != nil {
 		return "error"
@@ -40,6 +39,8 @@ func TestLookup(t *testing.T) {
 	path := filepath.Join(dir, "aliases")
 	write(t, filepath.Join(dir, "list"), "# members\nann@a.example,\nbob\n")
 	write(t, filepath.Join(dir, "bad"), "|/bin/true\n")
+	write(t, filepath.Join(dir, "nested"), "carl\n:include:"+dir+"/list\n")
+	write(t, filepath.Join(dir, "circle"), ":include:"+dir+"/circle\n")
 	write(t, path, `# a comment
 Root: ann, bob@b.example
   # a comment does not end a line
@@ -47,6 +48,8 @@ Root: ann, bob@b.example
 "two words": ann
 cmd: "|/bin/cat -u, \"x\"", /var/mail/x
 list: :include:`+dir+`/list
+lists: :include:`+dir+`/nested
+circle: :include:`+dir+`/circle
 bad: ":include:`+dir+`/bad"
 missing: :include:`+dir+`/none
 empty:
@@ -61,6 +64,8 @@ root: eve
 		"two words": "0 ann",
 		"cmd":       `1 /bin/cat -u, "x"; 2 /var/mail/x`,
 		"list":      "0 ann@a.example; 0 bob",
+		"lists":     "0 carl; 0 ann@a.example; 0 bob",
+		"circle":    "error",
 		"bad":       "error",
 		"missing":   "error",
 		"empty":     "",
@@ -72,7 +77,7 @@ root: eve
 			t.Errorf("Lookup(%s) = %s, want %s", name, got, want)
 		}
 	}
-	if err := f.Check(); err == nil || err.Error() != path+":13: alias root is there twice" {
+	if err := f.Check(); err == nil || err.Error() != path+":15: alias root is there twice" {
 		t.Errorf("Check: %v", err)
 	}
 	if targets, _, _ := f.Lookup("final"); !targets[0].Final {
@@ -90,7 +95,7 @@ func TestErrorsNameTheLine(t *testing.T) {
 		"a@b.c: d\n":             "f:1: alias a@b.c has a domain: names of this host have none",
 		"a: :include:relative\n": "f:1: :include:relative: the path begins with /",
 	} {
-		if _, _, err := parse("f", text); err == nil || err.Error() != want {
+		if _, err := parse("f", text); err == nil || err.Error() != want {
 			t.Errorf("parse(%q): %v, want %s", text, err, want)
 		}
 	}
@@ -121,11 +126,11 @@ func TestAFileThatChanges(t *testing.T) {
 func FuzzParse(f *testing.F) {
 	f.Add("a: b, \"c d\"@e.f\n\t, |x\n# c\n\"g\": \\h\n")
 	f.Fuzz(func(t *testing.T, s string) {
-		entries, _, err := parse("f", s)
+		t0, err := parse("f", s)
 		if err != nil {
 			return
 		}
-		for name, raw := range entries {
+		for name, raw := range t0.entries {
 			if name == "" {
 				t.Error("an alias without name")
 			}
@@ -136,4 +141,82 @@ func FuzzParse(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestVirtual(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "virtual")
+	write(t, path, "# ours\nshop.example anything\ninfo@shop.example ann, bob@far.example\nInfo+eu@Shop.example eve\n@shop.example carl\n"+
+		"@old.example @new.example\ncopy@here.example copy@here.example,\n  archive@here.example\nbücher.example x\n")
+	v := OpenVirtual(path)
+	for in, want := range map[string]string{
+		"info@shop.example":    "ann bob@far.example",
+		"INFO@SHOP.example":    "ann bob@far.example",
+		"info+x@shop.example":  "ann bob@far.example",
+		"info+eu@shop.example": "eve",
+		"other@shop.example":   "carl",
+		"x+y@old.example":      "x+y@new.example",
+		"copy@here.example":    "copy@here.example archive@here.example",
+		"x@here.example":       "none",
+	} {
+		a, _ := address.Parse(in)
+		targets, ok, err := v.Lookup(a, "+")
+		var all []string
+		for _, t := range targets {
+			all = append(all, t.String())
+		}
+		if !ok {
+			all = []string{"none"}
+		}
+		if got := strings.Join(all, " "); got != want || err != nil {
+			t.Errorf("Lookup(%s) = %s, %v; want %s", in, got, err, want)
+		}
+	}
+	for domain, want := range map[string]bool{"SHOP.example": true, "xn--bcher-kva.example": true, "old.example": false, "here.example": false} {
+		if v.Domain(domain) != want {
+			t.Errorf("Domain(%s) = %v", domain, !want)
+		}
+	}
+	for text, want := range map[string]string{
+		"a@b.c\n":            "f:1: is not ADDRESS TARGETS",
+		"a@b.c x\nA@b.c y\n": "f:2: address A@b.c is there twice",
+		"@b..c x\n":          `f:1: address "@b..c": domain "b..c": bad address syntax`,
+		"a@b.c |cmd\n":       `f:1: target "|cmd" is no address`,
+		"a@b.c ,\n":          "f:1: targets are missing",
+	} {
+		if _, err := parseVirtual("f", text); err == nil || err.Error() != want {
+			t.Errorf("parse(%q): %v, want %s", text, err, want)
+		}
+	}
+}
+
+func FuzzVirtual(f *testing.F) {
+	f.Add("a@b.c d, @e.f\n@g.h i\nj.k l\n", "a@b.c")
+	f.Fuzz(func(t *testing.T, text, name string) {
+		table, err := parseVirtual("f", text)
+		if err != nil {
+			return
+		}
+		for key, targets := range table.addresses {
+			if key == "" || len(targets) == 0 {
+				t.Errorf("%q leads to %v", key, targets)
+			}
+		}
+	})
+}
+
+func TestSet(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "set")
+	write(t, path, "# who there is\nann@hub.example OK\n  @all.example\tx\n\n")
+	s := OpenSet(path)
+	for in, want := range map[string]bool{
+		"Ann@Hub.example": true, "ann+x@hub.example": true, "x@all.example": true, "bob@hub.example": false, "x@b.all.example": false,
+	} {
+		a, _ := address.Parse(in)
+		if got, err := s.Has(a, "+"); got != want || err != nil {
+			t.Errorf("Has(%s) = %v, %v", in, got, err)
+		}
+	}
+	if _, err := parseSet("f", "a@b.c\nx\n"); err == nil || !strings.HasPrefix(err.Error(), `f:2: "x": `) {
+		t.Error(err)
+	}
 }

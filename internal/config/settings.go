@@ -44,6 +44,7 @@ var Daemon = []Setting{
 // letter would go.
 var Relay = []Setting{
 	{Name: "relay-domain", Arg: "NAME", Usage: "domain whose mail is taken from anybody and sent on, repeated", Kind: List, Valid: validDomain},
+	{Name: "virtual", Arg: "FILE", Usage: "virtual addresses and domains: ADDRESS TARGETS a line", File: true},
 	{Name: "smarthost", Arg: "URL", Usage: "host that takes all mail for elsewhere; of several the next is tried when one does not answer", Kind: List},
 	{Name: "routes", Arg: "FILE", Usage: "where mail goes: PATTERN URL a line", File: true},
 	{Name: "password-file", Arg: "FILE", Usage: "passwords of USER@HOST in routes, as netrc(5)", File: true},

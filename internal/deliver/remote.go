@@ -74,8 +74,11 @@ func (r *Remote) Key(d recipient.Destination) string {
 // Send makes one attempt for recipients of one destination, host after host
 // until one decides.
 func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to []spool.Recipient) []Outcome {
-	if d.Route.Kind == route.Pipe {
+	switch d.Route.Kind {
+	case route.Pipe:
 		return r.commands(ctx, d, m, to)
+	case route.Discard:
+		return same(len(to), Outcome{Reply: "thrown away as an alias says"})
 	}
 	hops, err := r.hops(ctx, d)
 	if err != nil {

@@ -5,8 +5,8 @@
 // and accounts change. Nothing here needs the DNS.
 //
 // An address leads to each Destination once, however often aliases name it.
-// .forward files, commands and files as targets are not followed yet: an alias
-// that has such a target keeps its mail waiting.
+// .forward files are not read yet, and an alias that leads to a file which is
+// neither a Maildir nor /dev/null keeps its mail waiting.
 package recipient
 
 import (
@@ -15,6 +15,7 @@ import (
 	"fmt"
 	iofs "io/fs"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -47,11 +48,13 @@ type Expander struct {
 	Origin       string
 	Domains      []string // local ones
 	RelayDomains []string
+	RelayKnown   *alias.Set     // addresses of those that there are; nil: all
 	Accounts     auth.Directory // nil: the accounts of the system
 	System       System
-	Aliases      *alias.File  // nil: none
-	Routes       *route.Table // nil: none
-	Smarthost    *route.Route // for all that no route is for
+	Aliases      *alias.File    // nil: none
+	Virtual      *alias.Virtual // nil: none
+	Routes       *route.Table   // nil: none
+	Smarthost    *route.Route   // for all that no route is for
 	Maildirs     auth.Template
 	Delimiter    string
 }
@@ -75,7 +78,12 @@ func (e *Expander) Local(a address.Address) bool {
 	if ip, ok := address.IsLiteral(a.Domain); ok && ip.IsLoopback() {
 		return true
 	}
-	return among(a.Domain, e.Domains)
+	return among(a.Domain, e.Domains) || e.virtual(a.Domain)
+}
+
+// virtual reports whether a domain has only the addresses of the virtual file.
+func (e *Expander) virtual(domain string) bool {
+	return e.Virtual != nil && e.Virtual.Domain(domain) && !among(domain, e.Domains)
 }
 
 // Relay reports whether mail for the domain of a is taken from anybody.
@@ -93,8 +101,18 @@ func among(domain string, list []string) bool {
 
 // Check tells whether mail for a can be taken.
 func (e *Expander) Check(ctx context.Context, a address.Address) error {
-	_, err := e.Resolve(ctx, a)
-	return err
+	found, err := e.Resolve(ctx, a)
+	if err != nil || e.RelayKnown == nil || !e.Relay(a) || len(found) != 1 || found[0].Address.Key() != a.Key() {
+		return err // a virtual address stands for others
+	}
+	known, err := e.RelayKnown.Has(a, e.Delimiter)
+	if err != nil {
+		return status.Temp("look up "+a.String(), "4.3.0", "relay recipients cannot be read", err)
+	}
+	if !known {
+		return status.Perm("look up "+a.String(), "5.1.1", "<"+a.String()+">: no such user there", auth.ErrNoAccount)
+	}
+	return nil
 }
 
 // Resolve gives all destinations of an address. An unknown user is a permanent
@@ -139,6 +157,30 @@ func (x *expansion) add(a address.Address, depth int) error {
 		return nil
 	}
 	x.seen[a.Key()] = true
+	if x.Virtual == nil {
+		return x.place(a, depth)
+	}
+	targets, ok, err := x.Virtual.Lookup(a, x.Delimiter)
+	if err != nil {
+		return status.Temp("resolve "+a.String(), "4.3.0", "virtual addresses cannot be read", err)
+	}
+	if !ok {
+		return x.place(a, depth)
+	}
+	for _, t := range targets {
+		next := x.add
+		if t.Key() == a.Key() {
+			next = x.place
+		}
+		if err := next(t, depth+1); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// place finds where an address lies that no other stands for.
+func (x *expansion) place(a address.Address, depth int) error {
 	// The pattern * is for other hosts: it takes no local mail away.
 	if r, ok := x.Routes.MatchNamed(a); ok {
 		return x.byRoute(a, r)
@@ -182,6 +224,9 @@ var roles = map[string]bool{"postmaster": true, "abuse": true, "mailer-daemon": 
 // local expands a name of this host: alias, account, the same without
 // subaddress, then the roles.
 func (x *expansion) local(a address.Address, depth int) error {
+	if x.virtual(a.Domain) {
+		return x.roles(a, depth)
+	}
 	for _, name := range x.forms(a) {
 		targets, ok, err := x.alias(name)
 		if err != nil {
@@ -198,6 +243,12 @@ func (x *expansion) local(a address.Address, depth int) error {
 			return x.mailbox(name, account)
 		}
 	}
+	return x.roles(a, depth)
+}
+
+// roles finds names that are there though nobody has them; all others are
+// unknown.
+func (x *expansion) roles(a address.Address, depth int) error {
 	for _, name := range x.forms(a) {
 		if role := strings.ToLower(name.Local); roles[role] || role == "root" {
 			return x.role(name, role, depth)
@@ -247,10 +298,6 @@ func (x *expansion) account(a address.Address) (auth.Account, bool, error) {
 
 func (x *expansion) targets(a address.Address, targets []alias.Target, depth int) error {
 	for _, t := range targets {
-		if t.Kind != alias.Address {
-			return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now",
-				fmt.Errorf("alias leads to %q: commands and files are not possible yet", t.Text))
-		}
 		if err := x.target(a, t, depth); err != nil {
 			return err
 		}
@@ -261,6 +308,9 @@ func (x *expansion) targets(a address.Address, targets []alias.Target, depth int
 // target follows one target of the alias a. The account of the alias's own name
 // is meant by that name, and an account by \name.
 func (x *expansion) target(a address.Address, t alias.Target, depth int) error {
+	if t.Kind != alias.Address {
+		return x.other(a, t)
+	}
 	own := t.Address.Domain == "" && strings.EqualFold(t.Address.Local, a.Local) || t.Address.Key() == a.Key()
 	if !own && (!t.Final || !x.Local(t.Address)) {
 		return x.add(t.Address, depth+1)
@@ -277,6 +327,28 @@ func (x *expansion) target(a address.Address, t alias.Target, depth int) error {
 		return x.mailbox(name, account)
 	}
 	return x.add(t.Address, depth+1)
+}
+
+// other adds a command or a file that an alias leads to.
+func (x *expansion) other(a address.Address, t alias.Target) error {
+	d := Destination{Name: "pipe:" + t.Text, Address: a, UID: -1, GID: -1, Route: route.Command(t.Text), FromLine: true}
+	maildir, isMaildir := strings.CutSuffix(t.Text, "/")
+	switch {
+	case t.Kind == alias.Pipe:
+	case t.Text == "/dev/null":
+		d.Name, d.Route = "discard", route.Nowhere()
+	case isMaildir && maildir != "":
+		dir := filepath.Clean(maildir)
+		d = Destination{Name: "maildir:" + dir, Address: a, Dir: dir, UID: -1, GID: -1}
+	default:
+		return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now",
+			fmt.Errorf("alias leads to %q: files are not possible yet, only Maildirs, which end in /", t.Text))
+	}
+	if d.Address.Domain == "" {
+		d.Address.Domain = x.Hostname
+	}
+	x.take(d)
+	return nil
 }
 
 // role leads the names that must be there to root, and root without account to a

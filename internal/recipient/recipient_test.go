@@ -23,14 +23,28 @@ two: one
 bob: bob, carl@far.example
 raw: \bob
 cmd: |/bin/true
+cmds: "|/bin/true", |/bin/true, ann
+box: /var/box/
+null: /dev/null
+file: /var/mail/x
 completed: dave
 gone: eve@here.example
+`
+
+const testVirtual = `shop.example x
+info@shop.example ann@here.example, x@far.example
+all.example x
+@all.example bob
+ann+copy@here.example ann+copy@here.example, archive@far.example
+circle.example x
+a@circle.example b@circle.example
+b@circle.example a@circle.example
 `
 
 func testExpander(t *testing.T) *Expander {
 	t.Helper()
 	dir := t.TempDir()
-	for name, text := range map[string]string{"passwd": testPasswd, "aliases": testAliases} {
+	for name, text := range map[string]string{"passwd": testPasswd, "aliases": testAliases, "virtual": testVirtual} {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o600); err != nil {
 			t.Fatal(err)
 		}
@@ -42,7 +56,8 @@ func testExpander(t *testing.T) *Expander {
 	return &Expander{
 		Hostname: "host.here.example", Origin: "corp.example", Domains: []string{"here.example"}, Delimiter: "+",
 		System: SystemAccounts{filepath.Join(dir, "passwd")}, Aliases: alias.Open(filepath.Join(dir, "aliases")),
-		Routes: table, Maildirs: auth.Template{Text: "%h/Maildir", Spool: "/spool"},
+		Virtual: alias.OpenVirtual(filepath.Join(dir, "virtual")),
+		Routes:  table, Maildirs: auth.Template{Text: "%h/Maildir", Spool: "/spool"},
 	}
 }
 
@@ -82,7 +97,18 @@ func TestResolve(t *testing.T) {
 		{"the same with a subaddress", "bob+x@here.example", "/spool/mail/bob, carl@far.example smtp"},
 		{"a backslash means the account", "raw@here.example", "/spool/mail/bob"},
 		{"a loop is a failure for good", "one@here.example", "5.4.6"},
-		{"a command keeps mail waiting", "cmd@here.example", "4.3.5"},
+		{"a command", "cmd@here.example", "cmd@here.example pipe"},
+		{"a command that is named twice runs once", "cmds@here.example", "cmds@here.example pipe, /spool/mail/ann"},
+		{"a Maildir", "box@here.example", "/var/box"},
+		{"nothing", "null", "null@host.here.example discard"},
+		{"a file keeps mail waiting", "file@here.example", "4.3.5"},
+		{"a virtual address", "info@shop.example", "/spool/mail/ann, x@far.example smtp"},
+		{"one of a virtual domain that is not there", "nobody@shop.example", "5.1.1"},
+		{"not even an account", "ann@shop.example", "5.1.1"},
+		{"postmaster is everywhere", "postmaster@shop.example", "/spool/mail/root"},
+		{"a catch-all", "whoever@all.example", "/spool/mail/bob, carl@far.example smtp"},
+		{"an address that keeps its mailbox", "ann+copy@here.example", "/spool/mail/ann, archive@far.example smtp"},
+		{"virtual addresses in a circle", "a@circle.example", "5.4.6"},
 		{"a target without domain is completed", "completed@here.example", "dave@corp.example smtp"},
 		{"what a stranger writes is not", "dave", "5.1.1"},
 		{"an alias to nowhere", "gone@here.example", "5.1.1"},
@@ -112,5 +138,23 @@ func TestFilesThatCannotBeReadKeepMailWaiting(t *testing.T) {
 	e.Aliases = alias.Open(t.TempDir())
 	if got := where(e, "ann@here.example"); got != "4.3.0" {
 		t.Errorf("aliases that cannot be read: %s", got)
+	}
+}
+
+func TestRelayRecipients(t *testing.T) {
+	e := testExpander(t)
+	path := filepath.Join(t.TempDir(), "known")
+	if err := os.WriteFile(path, []byte("ann@hub.example\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	e.RelayDomains, e.RelayKnown = []string{"hub.example"}, alias.OpenSet(path)
+	for to, want := range map[string]string{
+		"ann@hub.example": "", "ann+x@hub.example": "", "bob@hub.example": "5.1.1", "bob@elsewhere.example": "", "ann@here.example": "",
+	} {
+		a, _ := address.Parse(to)
+		err := e.Check(t.Context(), a)
+		if (err == nil) != (want == "") || err != nil && status.Code(err) != want {
+			t.Errorf("Check(%s) = %v, want %s", to, err, want)
+		}
 	}
 }

@@ -45,6 +45,7 @@ const (
 	LMTP    Kind = "lmtp"
 	Maildir Kind = "maildir"
 	Pipe    Kind = "pipe"
+	Discard Kind = "discard" // no URL has it: an alias to /dev/null
 	Error   Kind = "error"
 )
 
@@ -84,6 +85,12 @@ func (r Route) String() string {
 
 // IsHost reports whether the route names a host to speak to.
 func (r Route) IsHost() bool { return r.Kind == SMTP || r.Kind == LMTP }
+
+// Command is the route to a command.
+func Command(text string) Route { return Route{Kind: Pipe, Text: text, url: "pipe:" + text} }
+
+// Nowhere is the route of mail that is thrown away.
+func Nowhere() Route { return Route{Kind: Discard, url: "discard:"} }
 
 // A Table is a list of routes.
 type Table struct {
@@ -242,7 +249,7 @@ func ParseURL(s string) (Route, error) {
 		if command == "" {
 			return Route{}, fmt.Errorf("%q: the command is missing", s)
 		}
-		return Route{Kind: Pipe, Text: command, url: s}, nil
+		return Command(command), nil
 	}
 	return parseHost(s)
 }

@@ -42,6 +42,9 @@ func TestParseURL(t *testing.T) {
 		"smtps://a;AUTH=xoauth2@h.example":  {Kind: SMTP, Host: "h.example", Port: 465, TLS: Implicit, User: "a", Auth: "XOAUTH2"},
 	} {
 		want.url = in
+		if want.Kind == Pipe {
+			want = Command(want.Text)
+		}
 		if got, err := ParseURL(in); err != nil || got != want {
 			t.Errorf("ParseURL(%s) = %+v, %v; want %+v", in, got, err, want)
 		}

@@ -25,6 +25,9 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 	} else {
 		e.System = recipient.SystemAccounts{Path: "/etc/passwd"}
 	}
+	if path := v.String("virtual"); path != "" {
+		e.Virtual = alias.OpenVirtual(path)
+	}
 	var err error
 	if e.Routes, err = readRoutes(v.String("routes")); err != nil {
 		return nil, err

@@ -32,7 +32,6 @@ func (b *box) compare(l *listing) *difference {
 	s := &b.st
 	d := &difference{}
 	files := make(map[uint32]int, s.rows.length) // UID to the entry that counts
-	unknown := make(map[string]int, max(0, len(l.entries)-s.rows.length))
 	doomed := map[string]bool{}
 	for _, gone := range s.doomed {
 		doomed[keyOf(gone.base)] = true
@@ -53,17 +52,28 @@ func (b *box) compare(l *listing) *difference {
 		case doomed[key]:
 			d.returned = append(d.returned, *e)
 		default:
-			if first, twice := unknown[key]; twice {
-				d.twins = append(d.twins, twin{extra: d.fresh[first].at, keeps: e.at})
-				d.fresh[first] = *e
-				continue
-			}
-			unknown[key] = len(d.fresh)
 			d.fresh = append(d.fresh, *e)
 		}
 	}
+	d.sortFresh()
 	b.compareRows(d, l, files)
 	return d
+}
+
+// sortFresh puts new letters into the order in which they get UIDs. Of two files
+// of one key, which are neighbours then, one waits.
+func (d *difference) sortFresh() {
+	sortArrivals(d.fresh)
+	one := d.fresh[:0]
+	for _, e := range d.fresh {
+		if n := len(one); n > 0 && keyOf(one[n-1].base) == keyOf(e.base) {
+			d.twins = append(d.twins, twin{extra: one[n-1].at, keeps: e.at})
+			one[n-1] = e
+			continue
+		}
+		one = append(one, e)
+	}
+	d.fresh = one
 }
 
 // stays decides which of two files of one base name goes on being the letter
@@ -99,7 +109,7 @@ func (b *box) compareRows(d *difference, l *listing, files map[uint32]int) {
 			if e.flags != r.disk {
 				d.changed = append(d.changed, observed{r.uid, e.flags})
 			}
-			if e.at != s.where(r) {
+			if !s.isAt(r, e.at) {
 				d.moved = append(d.moved, move{r.uid, e.at})
 			}
 		}

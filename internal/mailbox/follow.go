@@ -114,6 +114,7 @@ func (b *box) review(names map[string]bool) (d *difference, ok bool, err error) 
 			return nil, false, nil
 		}
 	}
+	d.sortFresh()
 	return d, true, nil
 }
 

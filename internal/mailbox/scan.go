@@ -6,7 +6,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"hash/fnv"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -244,8 +243,11 @@ func sortArrivals(found []entry) {
 		if a.sec != b.sec || a.usec != b.usec {
 			return cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.usec, b.usec))
 		}
-		return strings.Compare(found[a.at].base, found[b.at].base)
+		return cmp.Or(strings.Compare(keyOf(found[a.at].base), keyOf(found[b.at].base)), cmp.Compare(a.at, b.at))
 	})
+	if slices.IsSortedFunc(keys, func(a, b key) int { return cmp.Compare(a.at, b.at) }) {
+		return
+	}
 	unsorted := slices.Clone(found)
 	for i, k := range keys {
 		found[i] = unsorted[k.at]
@@ -259,7 +261,9 @@ func idOf(base string) uint64 {
 	if sec, _ := arrivedAt(base); sec >= 1<<62 || sec < 1e8 || !strings.Contains(base, ".") {
 		return 0
 	}
-	h := fnv.New64a()
-	h.Write([]byte(keyOf(base)))
-	return h.Sum64()
+	h := uint64(14695981039346656037) // FNV-1a
+	for _, c := range []byte(keyOf(base)) {
+		h = (h ^ uint64(c)) * 1099511628211
+	}
+	return h
 }

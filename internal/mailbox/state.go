@@ -325,6 +325,28 @@ func (s *state) where(r *row) string {
 // usual is where one expects a letter.
 func usual(base string, flags Flags) string { return "cur/" + base + ":2," + flags.String() }
 
+// isUsual tells whether a file is where one expects a letter.
+func isUsual(at, base string, flags Flags) bool {
+	const sub, info = "cur/", ":2,"
+	n := len(sub) + len(base)
+	if len(at) < n+len(info) || at[:len(sub)] != sub || at[len(sub):n] != base || at[n:n+len(info)] != info {
+		return false
+	}
+	var letters [32]byte
+	return at[n+len(info):] == string(flags.append(letters[:0]))
+}
+
+// isAt is where(r) == at.
+func (s *state) isAt(r *row, at string) bool {
+	if len(s.at) > 0 {
+		if known, ok := s.at[r.uid]; ok {
+			return known == at
+		}
+	}
+	base := s.names.get(r.name)
+	return len(at) > 4+len(base) && isUsual(at, at[4:4+len(base)], r.disk) && string(base) == at[4:4+len(base)]
+}
+
 // name gives the base name that the file of a letter has now, and where it is
 // if that is not where one expects a letter of that name.
 func (s *state) name(r *row) (base, at string) {
@@ -333,7 +355,7 @@ func (s *state) name(r *row) (base, at string) {
 		return s.base(r), ""
 	}
 	e := entryAt(at)
-	if at == usual(e.base, r.disk) {
+	if isUsual(at, e.base, r.disk) {
 		at = ""
 	}
 	return e.base, at
@@ -341,7 +363,7 @@ func (s *state) name(r *row) (base, at string) {
 
 // place notes where the file of a letter is.
 func (s *state) place(r *row, at string) {
-	if at == usual(s.base(r), r.disk) {
+	if isUsual(at, s.base(r), r.disk) {
 		delete(s.at, r.uid)
 		return
 	}

@@ -160,7 +160,6 @@ func (b *box) confirm(l *listing, d *difference) (*listing, *difference, error) 
 
 // write turns a difference into records.
 func (b *box) write(d *difference) error {
-	sortArrivals(d.fresh)
 	slices.SortFunc(d.changed, func(a, b observed) int { return cmp.Compare(a.uid, b.uid) })
 	if len(d.fresh) == 0 {
 		return b.writeWith(nil, d)
@@ -221,7 +220,7 @@ func arrive(e *entry, uid uint32, now time.Time) arrival {
 	if a.id == 0 {
 		a.id = randomID()
 	}
-	if e.at != usual(e.base, e.flags) {
+	if !isUsual(e.at, e.base, e.flags) {
 		a.at = e.at
 	}
 	return a

@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"crypto/tls"
 	"crypto/x509"
 	"errors"
@@ -56,6 +57,31 @@ func task(v *config.Values, operand string, out *reporter, secret string) (*fetc
 	f.Source, f.Report = src, out.event
 	f.Password = fetch.Passwords{Command: v.String("password-command"), Given: secret, Netrc: netrc(), Environ: f.Environ, Stderr: v.Stderr, Warn: out.warn}.For(src)
 	return f, nil
+}
+
+// check is for --check: all accounts, and the certificates.
+func check(_ context.Context, v *config.Values) []error {
+	var faults []error
+	if _, err := tlsConfig(v); err != nil {
+		faults = append(faults, err)
+	}
+	names, err := config.Tables(accountsFile())
+	if err != nil {
+		faults = append(faults, err)
+	}
+	for _, name := range names {
+		own, err := v.With(accountsFile(), name, config.Join([]config.Setting{urlKey}, settings), "url")
+		if err == nil {
+			_, err = tlsConfig(own)
+		}
+		if err == nil {
+			_, _, err = deletion(own)
+		}
+		if err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return faults
 }
 
 // urlKey is what an account has that is no flag.

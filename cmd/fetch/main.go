@@ -23,6 +23,7 @@ func program() config.Program {
 		Args:     "URL|ACCOUNT...",
 		Settings: config.Join(config.Common, settings),
 		Run:      run,
+		Check:    check,
 	}
 }
 

@@ -68,7 +68,7 @@ IDs may be on standard input (-), or chosen by --all and the filters.
 func program() config.Program {
 	return config.Program{
 		Name: "mailq", Usage: "show and manage the queue", Args: "[VERB ID...]", More: verbs,
-		Settings: config.Join(config.Common, own), Run: run,
+		Settings: config.Join(config.Common, own), Run: run, Check: check,
 	}
 }
 
@@ -121,6 +121,23 @@ func open(v *config.Values) (*spool.Spool, error) {
 		return nil, failure(fmt.Errorf("spool %s: %w", dir, err))
 	}
 	return s, nil
+}
+
+// check is for --check: whether the queue can be read.
+func check(ctx context.Context, v *config.Values) (faults []error) {
+	s, err := open(v)
+	if err != nil {
+		return []error{err}
+	}
+	if s == nil { // nobody has made one yet
+		return nil
+	}
+	for _, err := range s.List(ctx) {
+		if err != nil {
+			faults = append(faults, err)
+		}
+	}
+	return faults
 }
 
 func usage(err error) error { return status.Exit(status.ExUsage, "usage", err) }

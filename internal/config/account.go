@@ -72,3 +72,22 @@ func (f *file) value(table string, s Setting) (*value, error) {
 	val := &value{s, texts, source{"file", f.where(table, s.Name)}}
 	return val, missing(val)
 }
+
+// Tables lists the tables of a file; none of one that is not there.
+func Tables(path string) ([]string, error) {
+	f, err := readFile(path)
+	if errors.Is(err, iofs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, configError(err)
+	}
+	var tables []string
+	for _, key := range sortedKeys(f.top) {
+		if _, ok := f.top[key].(map[string]any); !ok {
+			return nil, configError(f.fault("", key, "stands in no table"))
+		}
+		tables = append(tables, key)
+	}
+	return tables, nil
+}

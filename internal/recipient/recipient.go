@@ -5,8 +5,8 @@
 // and accounts change. Nothing here needs the DNS.
 //
 // An address leads to each Destination once, however often aliases name it.
-// .forward files are not read yet, and an alias that leads to a file which is
-// neither a Maildir nor /dev/null keeps its mail waiting.
+// An alias that leads to a file which is neither a Maildir nor /dev/null keeps its
+// mail waiting.
 package recipient
 
 import (
@@ -118,7 +118,7 @@ func (e *Expander) Check(ctx context.Context, a address.Address) error {
 // Resolve gives all destinations of an address. An unknown user is a permanent
 // error.
 func (e *Expander) Resolve(ctx context.Context, a address.Address) ([]Destination, error) {
-	x := &expansion{Expander: e, ctx: ctx, asked: a, seen: map[string]bool{}, names: map[string]bool{}}
+	x := &expansion{Expander: e, ctx: ctx, asked: a, seen: map[string]bool{}, names: map[string]bool{}, owner: map[string]bool{}}
 	if err := x.add(a, 0); err != nil {
 		return nil, err
 	}
@@ -137,6 +137,7 @@ type expansion struct {
 	asked address.Address
 	seen  map[string]bool // addresses that have been expanded
 	names map[string]bool // destinations found
+	owner map[string]bool // accounts whose .forward has been followed
 	found []Destination
 }
 
@@ -240,7 +241,8 @@ func (x *expansion) local(a address.Address, depth int) error {
 			return status.Temp("resolve "+a.String(), "4.3.0", "accounts cannot be read", err)
 		}
 		if ok {
-			return x.mailbox(name, account)
+			_, detail := a.Split(x.Delimiter)
+			return x.mailbox(name, account, detail, depth)
 		}
 	}
 	return x.roles(a, depth)
@@ -309,7 +311,7 @@ func (x *expansion) targets(a address.Address, targets []alias.Target, depth int
 // is meant by that name, and an account by \name.
 func (x *expansion) target(a address.Address, t alias.Target, depth int) error {
 	if t.Kind != alias.Address {
-		return x.other(a, t)
+		return x.other(a, t, nil)
 	}
 	own := t.Address.Domain == "" && strings.EqualFold(t.Address.Local, a.Local) || t.Address.Key() == a.Key()
 	if !own && (!t.Final || !x.Local(t.Address)) {
@@ -323,23 +325,33 @@ func (x *expansion) target(a address.Address, t alias.Target, depth int) error {
 	if err != nil {
 		return status.Temp("resolve "+a.String(), "4.3.0", "accounts cannot be read", err)
 	}
-	if ok {
-		return x.mailbox(name, account)
+	switch {
+	case ok && t.Final:
+		return x.box(name, account)
+	case ok:
+		return x.mailbox(name, account, "", depth)
 	}
 	return x.add(t.Address, depth+1)
 }
 
-// other adds a command or a file that an alias leads to.
-func (x *expansion) other(a address.Address, t alias.Target) error {
+// other adds a command or a file that an alias leads to, or the .forward file of
+// an account, which must have a uid of its own for that.
+func (x *expansion) other(a address.Address, t alias.Target, of *auth.Account) error {
 	d := Destination{Name: "pipe:" + t.Text, Address: a, UID: -1, GID: -1, Route: route.Command(t.Text), FromLine: true}
+	if of != nil {
+		d.Name, d.UID, d.GID, d.Home = "pipe:"+of.Name+":"+t.Text, of.UID, of.GID, of.Home
+	}
 	maildir, isMaildir := strings.CutSuffix(t.Text, "/")
 	switch {
+	case of != nil && of.UID <= 0 && t.Text != "/dev/null":
+		return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now",
+			fmt.Errorf(".forward of %s leads to %q: the account has no uid of its own", of.Name, t.Text))
 	case t.Kind == alias.Pipe:
 	case t.Text == "/dev/null":
 		d.Name, d.Route = "discard", route.Nowhere()
 	case isMaildir && maildir != "":
 		dir := filepath.Clean(maildir)
-		d = Destination{Name: "maildir:" + dir, Address: a, Dir: dir, UID: -1, GID: -1}
+		d = Destination{Name: "maildir:" + dir, Address: a, Dir: dir, UID: d.UID, GID: d.GID}
 	default:
 		return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now",
 			fmt.Errorf("alias leads to %q: files are not possible yet, only Maildirs, which end in /", t.Text))
@@ -357,14 +369,45 @@ func (x *expansion) role(a address.Address, role string, depth int) error {
 	if role != "root" {
 		return x.add(address.Address{Local: "root", Domain: ""}, depth+1)
 	}
-	return x.mailbox(a, auth.Account{Name: "root", UID: -1, GID: -1, Maildir: inSpool})
+	return x.box(a, auth.Account{Name: "root", UID: -1, GID: -1, Maildir: inSpool})
 }
 
 // inSpool is where those have their mail who have no usable home.
 const inSpool = "%s/mail/%u"
 
-// mailbox adds the Maildir of an account.
-func (x *expansion) mailbox(a address.Address, account auth.Account) error {
+// mailbox follows the .forward file of an account, or adds its Maildir. What leads
+// from the file to the account itself means the Maildir.
+func (x *expansion) mailbox(a address.Address, account auth.Account, detail string, depth int) error {
+	if x.owner[account.Name] {
+		return x.box(a, account)
+	}
+	x.owner[account.Name] = true
+	owner := alias.Owner{Home: account.Home, UID: account.UID, GID: account.GID}
+	if account.UID < 0 {
+		owner.UID, owner.GID = os.Geteuid(), os.Getegid()
+	}
+	targets, ok, err := alias.Forward(owner, x.Delimiter, detail)
+	if err != nil {
+		return status.Temp("resolve "+a.String(), "4.3.0", "<"+x.asked.String()+"> cannot be delivered now", err)
+	}
+	if !ok {
+		return x.box(a, account)
+	}
+	for _, t := range targets {
+		if t.Kind == alias.Address {
+			err = x.target(a, t, depth+1)
+		} else {
+			err = x.other(a, t, &account)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// box adds the Maildir of an account.
+func (x *expansion) box(a address.Address, account auth.Account) error {
 	dir, err := x.Maildirs.Dir(account)
 	if err != nil {
 		return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now", err)
@@ -381,7 +424,11 @@ func (x *expansion) mailbox(a address.Address, account auth.Account) error {
 	} else if len(x.Domains) > 0 {
 		final.Domain = x.Domains[0]
 	}
-	x.take(Destination{Name: "maildir:" + dir, Address: final, Dir: dir, UID: account.UID})
+	uid := account.UID
+	if account.Maildir == inSpool {
+		uid = -1
+	}
+	x.take(Destination{Name: "maildir:" + dir, Address: final, Dir: dir, UID: uid})
 	return nil
 }
 
@@ -419,7 +466,9 @@ func (s SystemAccounts) Lookup(name string) (auth.Account, bool, error) {
 	for _, line := range strings.Split(string(b), "\n") {
 		f := strings.Split(line, ":")
 		if len(f) == 7 && strings.EqualFold(f[0], name) && hasMail(f[2]) {
-			return auth.Account{Name: f[0], UID: -1, GID: -1, Home: f[5], Maildir: inSpool}, true, nil
+			uid, uerr := strconv.Atoi(f[2])
+			gid, gerr := strconv.Atoi(f[3])
+			return auth.Account{Name: f[0], UID: uid, GID: gid, Home: f[5], Maildir: inSpool}, uerr == nil && gerr == nil, nil
 		}
 	}
 	return auth.Account{}, false, nil

@@ -158,3 +158,64 @@ func TestRelayRecipients(t *testing.T) {
 		}
 	}
 }
+
+// homes are accounts with a home, as a users file has them.
+type homes map[string]auth.Account
+
+func (h homes) Lookup(name string) (auth.Account, bool, error) {
+	a, ok := h[name]
+	return a, ok, nil
+}
+
+func TestForwardFiles(t *testing.T) {
+	e := testExpander(t)
+	accounts := homes{}
+	home := func(name string, uid int, text string) {
+		dir := t.TempDir()
+		accounts[name] = auth.Account{Name: name, UID: uid, GID: uid, Home: dir, Maildir: "/mail/" + name}
+		if text != "" {
+			if err := os.WriteFile(filepath.Join(dir, ".forward"), []byte(text), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	e.System = accounts
+	home("plain", -1, "")
+	home("away", -1, "x@far.example\n")
+	home("copy", -1, "\\copy, x@far.example\n")
+	home("same", -1, "same@here.example\nx@far.example\n")
+	home("chain", -1, "copy\n")
+	home("ping", -1, "pong\n")
+	home("pong", -1, "ping\n")
+	home("broken", -1, "a b\n")
+	home("command", -1, "|/bin/true\n")
+	own := os.Geteuid()
+	if own == 0 {
+		own = 1500
+		for dir := t.TempDir(); len(dir) > len(os.TempDir()); dir = filepath.Dir(dir) {
+			os.Chmod(dir, 0o755) // or that uid does not get there
+		}
+	}
+	home("vacation", own, "\\vacation, \"|vacation me\", /mail/box/, /dev/null\n")
+	for to, want := range map[string]string{
+		"plain@here.example":    "/mail/plain",
+		"away@here.example":     "x@far.example smtp",
+		"copy@here.example":     "/mail/copy, x@far.example smtp",
+		"copy+tag@here.example": "/mail/copy, x@far.example smtp",
+		"same@here.example":     "/mail/same, x@far.example smtp",
+		"chain@here.example":    "/mail/copy, x@far.example smtp",
+		"ping@here.example":     "/mail/ping", // a circle ends where it began
+		"broken@here.example":   "4.3.0",
+		"command@here.example":  "4.3.5",
+		"vacation@here.example": "/mail/vacation, vacation@here.example pipe, /mail/box, vacation@here.example discard",
+	} {
+		if got := where(e, to); got != want {
+			t.Errorf("Resolve(%s) = %s, want %s", to, got, want)
+		}
+	}
+	a, _ := address.Parse("vacation@here.example")
+	found, err := e.Resolve(t.Context(), a)
+	if err != nil || found[1].UID != own || found[1].GID != own || found[1].Home == "" {
+		t.Errorf("%+v, %v", found, err)
+	}
+}

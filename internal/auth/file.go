@@ -178,12 +178,12 @@ func key(name string) string {
 
 // parseUser reads one line.
 func parseUser(line string) (*user, error) {
+	if strings.ContainsFunc(line, func(c rune) bool { return c != '\t' && unicode.IsControl(c) }) {
+		return nil, errors.New("line has a control character")
+	}
 	name, rest, ok := strings.Cut(line, ":")
 	if name == "" {
 		return nil, errors.New("name is missing")
-	}
-	if strings.ContainsFunc(name, unicode.IsControl) {
-		return nil, errors.New("name has a control character")
 	}
 	if !ok {
 		return nil, fmt.Errorf("%s: password is missing", name)

@@ -228,7 +228,12 @@ func (r *reader) bdat(verb, args, reply string) bool {
 	}
 	words := append([]string{reply}, r.said...)
 	if n > uint64(len(r.wire)) || n > 8000 && len(words) < 3 && strings.HasPrefix(words[len(words)-1], "552") {
-		r.over("") // lost, or far too long
+		// Lost, or far too long. LMTP may have refused the letter before, for
+		// each recipient.
+		for r.lmtp && last && len(r.said) > 1 && !strings.HasPrefix(r.said[0], "2") {
+			r.said = r.said[1:]
+		}
+		r.over("")
 		return false
 	}
 	chunk := r.wire[:n]

@@ -105,13 +105,18 @@ func (s *session) appendOptions() (flags mailbox.Flags, keywords []string, date 
 	return flags, keywords, date, nil
 }
 
-// appendText begins to read the text of a letter: a literal, or with UTF8 a
-// literal8 in parentheses (RFC 6855 section 4).
+// appendText begins to read the text of a letter: a literal, with UTF8 a literal8
+// in parentheses (RFC 6855 section 4), or with CATENATE a list of parts.
 func (s *session) appendText(t *letterText) error {
 	if c, err := s.in.Peek(); err == nil && c != '{' && c != '~' {
 		word, err := s.in.Atom()
 		if err != nil {
 			return err
+		}
+		if strings.EqualFold(word, "CATENATE") {
+			c := &catenation{s: s, left: s.maxSize()}
+			t.r, t.scratch = c, append(t.scratch, c)
+			return s.sp()
 		}
 		if !strings.EqualFold(word, "UTF8") {
 			return bad("a literal is expected")

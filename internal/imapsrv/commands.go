@@ -26,20 +26,22 @@ var before = map[string]handler{
 
 // after are those behind it.
 var after = map[string]handler{
-	"ENABLE":      (*session).doEnable,
-	"SELECT":      func(s *session) (string, error) { return s.doSelect(false) },
-	"EXAMINE":     func(s *session) (string, error) { return s.doSelect(true) },
-	"CREATE":      (*session).doCreate,
-	"DELETE":      (*session).doDelete,
-	"RENAME":      (*session).doRename,
-	"SUBSCRIBE":   (*session).doSubscribe,
-	"UNSUBSCRIBE": (*session).doUnsubscribe,
-	"LIST":        (*session).doList,
-	"LSUB":        (*session).doLsub,
-	"NAMESPACE":   (*session).doNamespace,
-	"STATUS":      (*session).doStatus,
-	"APPEND":      (*session).doAppend,
-	"IDLE":        (*session).doIdle,
+	"ENABLE":         (*session).doEnable,
+	"SELECT":         func(s *session) (string, error) { return s.doSelect(false) },
+	"EXAMINE":        func(s *session) (string, error) { return s.doSelect(true) },
+	"CREATE":         (*session).doCreate,
+	"DELETE":         (*session).doDelete,
+	"RENAME":         (*session).doRename,
+	"SUBSCRIBE":      (*session).doSubscribe,
+	"UNSUBSCRIBE":    (*session).doUnsubscribe,
+	"LIST":           (*session).doList,
+	"LSUB":           (*session).doLsub,
+	"NAMESPACE":      (*session).doNamespace,
+	"STATUS":         (*session).doStatus,
+	"APPEND":         (*session).doAppend,
+	"IDLE":           (*session).doIdle,
+	"COMPRESS":       (*session).doCompress,
+	"UNAUTHENTICATE": (*session).doUnauthenticate,
 }
 
 // inside are those of a selected folder. By UID stands for their UID form.
@@ -50,6 +52,7 @@ var inside = map[string]func(s *session, byUID bool) (string, error){
 	"SEARCH":  (*session).doSearch,
 	"SORT":    (*session).doSort,
 	"THREAD":  (*session).doThread,
+	"REPLACE": (*session).doReplace,
 	"FETCH":   (*session).doFetch,
 	"STORE":   (*session).doStore,
 	"COPY":    func(s *session, byUID bool) (string, error) { return s.doCopy(byUID, false) },
@@ -61,7 +64,7 @@ func plain(h handler) func(*session, bool) (string, error) {
 }
 
 // uidForms are the commands that UID can stand before.
-const uidForms = " EXPUNGE SEARCH SORT THREAD FETCH STORE COPY MOVE "
+const uidForms = " EXPUNGE SEARCH SORT THREAD REPLACE FETCH STORE COPY MOVE "
 
 // lookup finds a command that is allowed now.
 func (s *session) lookup(name string) handler {
@@ -109,16 +112,27 @@ func (s *session) doUID() (string, error) {
 	return ok, err
 }
 
+// offered is what can be used after the login, besides what is there before.
+var offered = []string{
+	"NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "ESEARCH", "SEARCHRES",
+	"STATUS=SIZE", "BINARY", "MULTIAPPEND", "CATENATE", "REPLACE", "CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", "PREVIEW", "WITHIN",
+	"PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS", "UTF8=ACCEPT",
+}
+
 // capabilities are those that can be used now.
 func (s *session) capabilities() string {
 	words := []string{"IMAP4rev1", "IMAP4rev2", "LITERAL+", "SASL-IR", "ID", "ENABLE", "IDLE"}
 	if s.tree == nil {
 		return strings.Join(append(words, s.loginCapabilities()...), " ")
 	}
-	return strings.Join(append(words, "NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS",
-		"SPECIAL-USE", "ESEARCH", "SEARCHRES", "STATUS=SIZE", "BINARY", "MULTIAPPEND",
-		"CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", fmt.Sprintf("APPENDLIMIT=%d", s.maxSize()), "WITHIN", "PARTIAL",
-		"SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS"), " ")
+	words = append(append(words, offered...), fmt.Sprintf("APPENDLIMIT=%d", s.maxSize()))
+	if s.deflate == nil {
+		words = append(words, "COMPRESS=DEFLATE")
+	}
+	if s.Preauth == nil {
+		words = append(words, "UNAUTHENTICATE")
+	}
+	return strings.Join(words, " ")
 }
 
 // enable turns one extension on, and gives its name as it is spelled; "" for what
@@ -128,6 +142,9 @@ func (s *session) enable(name string) string {
 	case "IMAP4REV2":
 		s.rev2, s.utf8 = true, true
 		return "IMAP4rev2"
+	case "UTF8=ACCEPT": // RFC 6855 section 3
+		s.utf8 = true
+		return name
 	case "CONDSTORE":
 		s.useModSeq()
 		return name

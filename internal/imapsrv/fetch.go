@@ -122,7 +122,7 @@ func (s *session) fetchItems() ([]item, error) {
 }
 
 // plainItems are those without a section.
-const plainItems = " FLAGS UID ENVELOPE BODYSTRUCTURE BODY INTERNALDATE RFC822.SIZE RFC822 RFC822.HEADER RFC822.TEXT MODSEQ EMAILID THREADID SAVEDATE "
+const plainItems = " FLAGS UID ENVELOPE BODYSTRUCTURE BODY INTERNALDATE RFC822.SIZE RFC822 RFC822.HEADER RFC822.TEXT MODSEQ EMAILID THREADID SAVEDATE PREVIEW "
 
 // fetchItem reads one item.
 func (s *session) fetchItem() (item, error) {
@@ -143,6 +143,12 @@ func (s *session) fetchItem() (item, error) {
 	}
 	if it.peek || !strings.Contains(plainItems, " "+it.name+" ") && macros[it.name] == nil {
 		return item{}, bad("FETCH has no item " + word)
+	}
+	if it.name == "PREVIEW" {
+		// Whether a preview is worth an effort (RFC 8970 section 4): here it always is.
+		if _, err := s.in.AcceptAll(" (LAZY)"); err != nil {
+			return item{}, err
+		}
 	}
 	return rfc822(it), nil
 }
@@ -342,6 +348,8 @@ func (f *fetching) add(it item) error {
 		}
 		f.name("RFC822.SIZE")
 		f.b = strconv.AppendInt(f.b, size, 10)
+	case "PREVIEW":
+		return f.addPreview()
 	case "ENVELOPE", "BODY", "BODYSTRUCTURE":
 		return f.addStructure(it.name)
 	default:

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"slices"
 	"strings"
+	"time"
 
 	"postbag/internal/auth"
 	"postbag/internal/imapwire"
@@ -111,6 +112,32 @@ func (s *session) loggedIn(a auth.Account, method string) (string, error) {
 		return "", no("[UNAVAILABLE] mailbox is not available, try again later")
 	}
 	return "[CAPABILITY " + s.capabilities() + "] logged in", nil
+}
+
+// doUnauthenticate goes back to the state before the login (RFC 8437). TLS and
+// compression stay.
+func (s *session) doUnauthenticate() (string, error) {
+	if err := s.crlf(); err != nil {
+		return "", err
+	}
+	if s.Preauth != nil {
+		return "", no("[CANNOT] this session has but one user")
+	}
+	s.leave()
+	s.rev2, s.utf8, s.condstore, s.qresync = false, false, false, false
+	s.in.Limits = imapwire.Tiny
+	s.loginBy = time.Now().Add(loginLimit)
+	return "done", nil
+}
+
+// leave gives the account back.
+func (s *session) leave() {
+	s.unselect()
+	if s.tree != nil {
+		s.tree.Close()
+		s.tree = nil
+		s.report(Event{Kind: Logout, Login: s.login, Clean: s.clean})
+	}
 }
 
 // enter opens the folders of an account.

@@ -30,6 +30,7 @@ type session struct {
 
 	condstore bool // modseqs come with flags
 	qresync   bool // VANISHED instead of EXPUNGE
+	deflate   *compressed
 
 	loginBy  time.Time // until when somebody must have logged in
 	failures int       // wrong commands in a row
@@ -44,7 +45,7 @@ func newSession(ctx context.Context, s *Server, c Conn) *session {
 	sess.in.Limits = imapwire.Tiny
 	sess.in.Continue = func() error {
 		sess.line("+ go ahead")
-		return c.Flush()
+		return sess.c.Flush()
 	}
 	return sess
 }
@@ -64,10 +65,9 @@ func (s *session) Read(p []byte) (int, error) {
 
 // end leaves nothing of the session behind.
 func (s *session) end() {
-	s.unselect()
-	if s.tree != nil {
-		s.tree.Close()
-		s.report(Event{Kind: Logout, Login: s.login, Clean: s.clean})
+	s.leave()
+	if s.deflate != nil {
+		s.deflate.in.stop()
 	}
 	_ = s.c.Flush() // the peer may be gone; whoever closes the connection logs it
 }
@@ -179,6 +179,7 @@ func (s *session) answer(tag, ok string, err error) error {
 	var syntax *imapwire.SyntaxError
 	var long *imapwire.TooLongError
 	var tls *startTLS
+	var deflate *beginCompress
 	switch {
 	case err == nil:
 		s.failures = 0
@@ -186,6 +187,8 @@ func (s *session) answer(tag, ok string, err error) error {
 		return nil
 	case errors.As(err, &tls):
 		return s.secure(tag)
+	case errors.As(err, &deflate):
+		return s.compress(tag)
 	case errors.As(err, &a):
 	case errors.As(err, &syntax):
 		a = &answer{"BAD", syntax.Text}

@@ -121,6 +121,22 @@ func (r *Reader) Accept(c byte) bool {
 	return err == nil
 }
 
+// AcceptAll reads octets if they are the next ones, in whatever case.
+func (r *Reader) AcceptAll(want string) (bool, error) {
+	for n := 1; n <= len(want); n++ {
+		got, err := r.br.Peek(n)
+		if err != nil || !strings.EqualFold(string(got), want[:n]) {
+			return false, err
+		}
+	}
+	for range len(want) {
+		if _, err := r.next(); err != nil {
+			return false, err
+		}
+	}
+	return true, nil
+}
+
 // AcceptWord reads a word of capitals if it is the next atom, in whatever case.
 func (r *Reader) AcceptWord(word string) (bool, error) {
 	got, err := r.br.Peek(1)

@@ -1,6 +1,7 @@
 package imapsrv
 
 import (
+	"bytes"
 	"errors"
 	"io"
 	"net/url"
@@ -113,7 +114,13 @@ func (c *catenation) step() error {
 // stays what it is.
 func badURL(text string, err error) error {
 	if errors.Is(err, errURL) || errors.Is(err, errNoSection) || errors.Is(err, mailbox.ErrExpunged) {
-		return no("[BADURL " + string(imapwire.AppendString(nil, text, false)) + "] there is no such part")
+		plain := strings.Map(func(r rune) rune {
+			if r < ' ' || r > '~' || r == ']' {
+				return -1
+			}
+			return r
+		}, text)
+		return no("[BADURL " + plain + "] there is no such part")
 	}
 	return err
 }
@@ -126,18 +133,16 @@ type partURL struct {
 	validity uint64 // 0: any
 	uid      uint32
 	section  string
+	partial  string // OFFSET[.SIZE]
 }
 
-// parseURL reads [/MAILBOX[;UIDVALIDITY=n]]/;UID=n[/;SECTION=s].
+// parseURL reads [/MAILBOX[;UIDVALIDITY=n]]/;UID=n[/;SECTION=s][/;PARTIAL=p].
 func parseURL(text string) (u partURL, err error) {
-	box, rest, ok := strings.Cut(text, ";UID=")
+	box, rest, ok := cutFold(text, ";UID=")
 	if !ok {
-		if box, rest, ok = strings.Cut(text, ";uid="); !ok {
-			return u, errURL
-		}
+		return u, errURL
 	}
-	box = strings.Trim(box, "/")
-	box, validity, _ := strings.Cut(box, ";UIDVALIDITY=")
+	box, validity, _ := cutFold(strings.Trim(box, "/"), ";UIDVALIDITY=")
 	if validity != "" {
 		if u.validity, err = strconv.ParseUint(validity, 10, 32); err != nil {
 			return u, errURL
@@ -146,7 +151,8 @@ func parseURL(text string) (u partURL, err error) {
 	if u.mailbox, err = url.PathUnescape(box); err != nil {
 		return u, errURL
 	}
-	number, section, _ := strings.Cut(rest, "/;SECTION=")
+	rest, u.partial, _ = cutFold(rest, "/;PARTIAL=")
+	number, section, _ := cutFold(rest, "/;SECTION=")
 	uid, err := strconv.ParseUint(number, 10, 32)
 	if err != nil {
 		return u, errURL
@@ -156,6 +162,16 @@ func parseURL(text string) (u partURL, err error) {
 		return u, errURL
 	}
 	return u, nil
+}
+
+// cutFold is strings.Cut around a separator of capitals, in whatever case.
+func cutFold(s, sep string) (before, after string, found bool) {
+	for i := 0; i+len(sep) <= len(s); i++ {
+		if strings.EqualFold(s[i:i+len(sep)], sep) {
+			return s[:i], s[i+len(sep):], true
+		}
+	}
+	return s, "", false
 }
 
 // openURL begins to read what a URL names.
@@ -176,7 +192,7 @@ func (c *catenation) openURL(text string) error {
 		return errURL
 	}
 	src.letter = v.At(i)
-	section, err := c.section(u.section)
+	section, err := c.section(u)
 	if err != nil {
 		return err
 	}
@@ -184,11 +200,12 @@ func (c *catenation) openURL(text string) error {
 	if err != nil {
 		return err
 	}
+	from, size := clip(sp.size, section)
 	if sp.made != nil {
-		c.part = strings.NewReader(string(sp.made))
+		c.part = bytes.NewReader(sp.made[from : from+size])
 		return nil
 	}
-	c.part, err = src.slice(sp.offset, sp.size)
+	c.part, err = src.slice(sp.offset+from, size)
 	return err
 }
 
@@ -211,8 +228,16 @@ func (c *catenation) folder(u partURL) (*mailbox.Folder, func(), error) {
 }
 
 // section reads the text of a section as FETCH would.
-func (c *catenation) section(text string) (section, error) {
-	s := &session{in: imapwire.NewReader(strings.NewReader(text + "]\r\n"))}
+func (c *catenation) section(u partURL) (section, error) {
+	text := u.section + "]"
+	if u.partial != "" {
+		offset, size, ok := strings.Cut(u.partial, ".")
+		if !ok {
+			size = strconv.FormatInt(c.left+1, 10) // all that there may be
+		}
+		text += "<" + offset + "." + size + ">"
+	}
+	s := &session{in: imapwire.NewReader(strings.NewReader(text + "\r\n"))}
 	s.in.Continue = func() error { return errURL }
 	sec, err := s.readSection(false)
 	if err != nil {

@@ -72,21 +72,24 @@ func quote(s string) string {
 
 // isDotString tells whether a local part needs no quotes.
 func isDotString(s string) bool {
-	if s == "" {
-		return false
-	}
-	for _, atom := range strings.Split(s, ".") {
-		if atom == "" || strings.IndexFunc(atom, notAtext) >= 0 {
+	dot := true // at the start, and behind a dot, there must be an atom
+	for i := range len(s) {
+		if s[i] != '.' && notAtext(rune(s[i])) || dot && s[i] == '.' {
 			return false
 		}
+		dot = s[i] == '.'
 	}
-	return utf8.ValidString(s)
+	return !dot && utf8.ValidString(s)
 }
 
 // notAtext is what may not stand in an atom; octets above ASCII may (RFC 6531
 // section 3.3).
 func notAtext(r rune) bool {
-	return r <= ' ' || r == 0x7f || strings.ContainsRune(`()<>[]:;@\,."`, r)
+	switch r {
+	case '(', ')', '<', '>', '[', ']', ':', ';', '@', '\\', ',', '.', '"', 0x7f:
+		return true
+	}
+	return r <= ' '
 }
 
 func isASCII(s string) bool {

@@ -43,7 +43,7 @@ func isAlnum(r rune) bool {
 }
 
 func isDomain(s string) bool {
-	for _, label := range strings.Split(s, ".") {
+	for label := range strings.SplitSeq(s, ".") {
 		if label == "" || label[0] == '-' || strings.HasSuffix(label, "-") || len(label) > 4*63 {
 			return false
 		}

@@ -243,14 +243,14 @@ func (u *user) extra(words string) error {
 
 // find gives the account that a name means.
 func (f *File) find(u *users, name string) *user {
-	if one := u.byName[key(name)]; one != nil {
+	a, err := address.ParseUnqualified(name)
+	if err != nil {
+		return u.byName[key(name)]
+	}
+	if one := u.byName[a.Key()]; one != nil || a.Domain == "" || !f.local(a.Domain) {
 		return one
 	}
-	a, err := address.ParseUnqualified(name)
-	if err != nil || a.Domain == "" || !f.local(a.Domain) {
-		return nil
-	}
-	return u.byName[key(address.Address{Local: a.Local}.String())]
+	return u.byName[address.Address{Local: a.Local}.Key()]
 }
 
 func (f *File) local(domain string) bool {

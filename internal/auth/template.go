@@ -77,11 +77,25 @@ func (t Template) variable(c byte, a Account) (string, error) {
 	if at := strings.LastIndexByte(a.Name, '@'); at >= 0 {
 		local, domain = a.Name[:at], a.Name[at+1:]
 	}
-	value := map[byte]string{'u': a.Name, 'n': local, 'd': domain, 'h': a.Home, 's': t.Spool, '%': "%"}[c]
+	value, name := "", false // whether it is a name that others may have chosen
+	switch c {
+	case 'u':
+		value, name = a.Name, true
+	case 'n':
+		value, name = local, true
+	case 'd':
+		value, name = domain, true
+	case 'h':
+		value = a.Home
+	case 's':
+		value = t.Spool
+	case '%':
+		value = "%"
+	}
 	if value == "" && c != 'd' {
 		return "", fmt.Errorf("%%%c is empty", c)
 	}
-	if strings.ContainsRune("und", rune(c)) && (strings.HasPrefix(value, ".") || strings.ContainsAny(value, "/\x00")) {
+	if name && (strings.HasPrefix(value, ".") || strings.ContainsAny(value, "/\x00")) {
 		return "", fmt.Errorf("%q cannot be the name of a directory", value)
 	}
 	return value, nil

@@ -8,6 +8,7 @@ import (
 	iofs "io/fs"
 	"path/filepath"
 	"strconv"
+	"sync"
 	"time"
 
 	"postbag/internal/durable"
@@ -24,7 +25,7 @@ type Letter struct {
 	at     string        // where the file is now; "" once it is settled or gone
 	sub    string        // where Place put it
 
-	buf    []byte // not yet written
+	buf    *[]byte // not yet written; nil: nothing
 	size   int64
 	lines  int64 // line ends that get a CR on the wire
 	lastCR bool
@@ -33,6 +34,12 @@ type Letter struct {
 // bufferSize lets an ordinary letter reach the disk with one system call, and
 // costs a session no more than its own line buffers do.
 const bufferSize = 32 << 10
+
+// buffers are shared by all letters: memory without state.
+var buffers = sync.Pool{New: func() any {
+	b := make([]byte, 0, bufferSize)
+	return &b
+}}
 
 // Begin starts a letter in tmp/unique. A Maildir that is not there is
 // fs.ErrNotExist: whether to make it is the caller's question.
@@ -63,9 +70,11 @@ func (l *Letter) Write(p []byte) (int, error) {
 		return 0, fmt.Errorf("write letter %s: %w", l.unique, iofs.ErrClosed)
 	}
 	l.count(p)
-	if len(l.buf)+len(p) <= bufferSize {
-		l.grow(len(p))
-		l.buf = append(l.buf, p...)
+	if l.buf == nil {
+		l.buf = buffers.Get().(*[]byte)
+	}
+	if len(*l.buf)+len(p) <= bufferSize {
+		*l.buf = append(*l.buf, p...)
 		return len(p), nil
 	}
 	if err := l.flush(); err != nil {
@@ -74,20 +83,17 @@ func (l *Letter) Write(p []byte) (int, error) {
 	if len(p) >= bufferSize {
 		return l.put(p)
 	}
-	l.buf = append(l.buf, p...)
+	*l.buf = append(*l.buf, p...)
 	return len(p), nil
 }
 
-// grow makes room in few steps: a letter's buffer is garbage soon enough, and
-// most letters are far smaller than bufferSize.
-func (l *Letter) grow(n int) {
-	if cap(l.buf)-len(l.buf) >= n {
-		return
+// release gives the buffer back.
+func (l *Letter) release() {
+	if l.buf != nil {
+		*l.buf = (*l.buf)[:0]
+		buffers.Put(l.buf)
+		l.buf = nil
 	}
-	size := max(2*cap(l.buf), len(l.buf)+n, 8<<10)
-	grown := make([]byte, len(l.buf), min(size, bufferSize))
-	copy(grown, l.buf)
-	l.buf = grown
 }
 
 // count keeps the sizes: each LF without a CR before it gets one on the wire.
@@ -104,11 +110,11 @@ func (l *Letter) count(p []byte) {
 }
 
 func (l *Letter) flush() error {
-	if len(l.buf) == 0 {
+	if l.buf == nil || len(*l.buf) == 0 {
 		return nil
 	}
-	_, err := l.put(l.buf)
-	l.buf = l.buf[:0]
+	_, err := l.put(*l.buf)
+	*l.buf = (*l.buf)[:0]
 	return err
 }
 
@@ -136,7 +142,8 @@ func (l *Letter) Sync(mtime time.Time) error {
 		}
 	}
 	f := l.file
-	l.file, l.buf = nil, nil
+	l.file = nil
+	l.release()
 	if err := f.Commit(); err != nil {
 		return fmt.Errorf("sync letter %s: %w", l.at, err)
 	}
@@ -194,6 +201,7 @@ func (l *Letter) SyncDir() error {
 // a journal may name: whoever reads the journal finishes or cleans.
 func (l *Letter) Abandon() {
 	l.at = ""
+	l.release()
 	if l.file != nil {
 		l.file.Close()
 		l.file = nil
@@ -213,7 +221,8 @@ func (l *Letter) Discard() {
 	} else {
 		l.fs.Remove(l.at)
 	}
-	l.at, l.buf = "", nil
+	l.at = ""
+	l.release()
 }
 
 // Finish completes a delivery of which a journal says `placed`, after a crash:

@@ -154,10 +154,11 @@ func (x *expansion) add(a address.Address, depth int) error {
 	if depth > maxDepth || len(x.found) > maxExpansion {
 		return status.Perm("resolve "+x.asked.String(), "5.4.6", "aliases of <"+x.asked.String()+"> are nested too deep", errLoop)
 	}
-	if x.seen[a.Key()] {
+	key := a.Key()
+	if x.seen[key] {
 		return nil
 	}
-	x.seen[a.Key()] = true
+	x.seen[key] = true
 	if x.Virtual == nil {
 		return x.place(a, depth)
 	}
@@ -170,7 +171,7 @@ func (x *expansion) add(a address.Address, depth int) error {
 	}
 	for _, t := range targets {
 		next := x.add
-		if t.Key() == a.Key() {
+		if t.Key() == key {
 			next = x.place
 		}
 		if err := next(t, depth+1); err != nil {

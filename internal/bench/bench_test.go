@@ -70,3 +70,16 @@ func TestMain(m *testing.M) {
 	}
 	os.Exit(m.Run())
 }
+
+func TestStraceTables(t *testing.T) {
+	got := parseStrace(`% time     seconds  usecs/call     calls    errors syscall
+------ ----------- ----------- --------- --------- ------------------
+ 55.07    1.459805        4100       356        31 fsync
+  3.66    0.096953         193       500           fdatasync
+------ ----------- ----------- --------- --------- ------------------
+100.00    1.556758           0       856        31 total
+`)
+	if got["fsync"] != 356 || got["fdatasync"] != 500 {
+		t.Errorf("%v", got)
+	}
+}

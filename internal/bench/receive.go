@@ -39,6 +39,11 @@ func receive(b *bench) error {
 		}
 		fmt.Printf("  %d session(s)\n", sessions)
 		report(all, turns)
+		if fdatasync, fsync, err := smtpd.syncCalls(sessions); err != nil {
+			fmt.Println("    syncs not counted:", err)
+		} else {
+			fmt.Printf("    smtpd for each letter: %.2f fdatasync, %.2f fsync of a directory\n", fdatasync, fsync)
+		}
 	}
 	return nil
 }
@@ -136,7 +141,8 @@ func accountName(turn, m int) string { return fmt.Sprintf("u%dx%d", turn, m) }
 
 // accounts are those of all turns: each has Maildirs that are new.
 func (b *bench) accounts() (all []string) {
-	for n := range (b.rounds+1)*(1+strings.Count(b.sessions, ",")) + 1 {
+	for n := range (b.rounds+2)*(1+strings.Count(b.sessions, ",")) + 1 { // one to warm up, one to count
+
 		for m := range b.mailboxes {
 			all = append(all, accountName(n, m))
 		}

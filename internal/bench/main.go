@@ -25,12 +25,14 @@ import (
 
 // options are the flags.
 type options struct {
-	bin, dir        string
-	only            string
-	rounds, letters int
-	mailboxes       int
-	keep            bool
-	sessions        string
+	bin, dir  string
+	only      string
+	rounds    int
+	letters   int // of a turn
+	mailboxes int // that they go to
+	folder    int // letters of the large folder
+	keep      bool
+	sessions  string
 }
 
 // A figure is one thing that can be measured.
@@ -42,6 +44,7 @@ type figure struct {
 // figures are all of them, in the order in which they run.
 var figures = []figure{
 	{"receive", "letters of 4 KiB into local Maildirs", receive},
+	{"imap", "one large folder", imap},
 }
 
 func main() {
@@ -56,6 +59,7 @@ func main() {
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each contender")
 	flag.IntVar(&o.letters, "letters", 3000, "letters of a turn")
 	flag.IntVar(&o.mailboxes, "mailboxes", 1, "Maildirs that the letters of a turn go to")
+	flag.IntVar(&o.folder, "folder", 100_000, "letters of the large folder")
 	flag.StringVar(&o.sessions, "sessions", "1,10,50", "sessions at the same time")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory")
 	flag.Parse()

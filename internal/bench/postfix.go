@@ -86,11 +86,8 @@ func (b *bench) startPostfix(more string) (*postfix, error) {
 		return nil, fmt.Errorf("start: %w: %s", err, out)
 	}
 	b.atEnd(func() { p.postfix("stop") })
-	pid, err := os.ReadFile(filepath.Join(p.root, "spool/pid/master.pid"))
-	if err != nil {
-		return nil, err
-	}
-	p.pid, err = strconv.Atoi(strings.TrimSpace(string(pid)))
+	var err error
+	p.pid, err = readPID(filepath.Join(p.root, "spool/pid/master.pid"))
 	return p, err
 }
 

@@ -30,6 +30,7 @@ import (
 type host struct {
 	*wire.Daemon
 	expander wire.Swap
+	aliases  string // file of the expander in force
 	server   atomic.Pointer[smtpsrv.Server]
 	intake   *queue.Intake
 	runner   *queue.Runner
@@ -71,6 +72,14 @@ func (h *host) loadRecipients() error {
 	if path := h.Values.String("relay-recipients"); path != "" {
 		e.RelayKnown = alias.OpenSet(path)
 	}
+	if old := h.expander.Get(); old != nil {
+		if path := h.Values.String("aliases"); path == h.aliases {
+			e.Aliases = old.Aliases // which knows what the file said before it was broken
+		} else if err := e.Aliases.Check(); err != nil {
+			return err
+		}
+	}
+	h.aliases = h.Values.String("aliases")
 	h.expander.Set(e)
 	return nil
 }

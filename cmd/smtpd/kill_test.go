@@ -103,13 +103,29 @@ func (k *killer) round(first ...func()) {
 	for range 6 {
 		wg.Go(func() { k.sendUntilDead(addr) })
 	}
-	time.Sleep(50*time.Millisecond + rand.N(250*time.Millisecond))
+	k.await()
+	time.Sleep(rand.N(250 * time.Millisecond))
 	for _, do := range first {
 		do()
 	}
 	cmd.Process.Kill()
 	cmd.Wait()
 	wg.Wait()
+}
+
+// await waits until one more letter was acknowledged.
+func (k *killer) await() {
+	count := func() int {
+		k.mu.Lock()
+		defer k.mu.Unlock()
+		return len(k.acknowledged)
+	}
+	before := count()
+	for end := time.Now().Add(30 * time.Second); count() == before; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			k.t.Fatal("no letter was acknowledged")
+		}
+	}
 }
 
 func (k *killer) setLate(late bool) {

@@ -39,7 +39,7 @@ func run(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	stop := func() {}
+	stop := h.startPass // after a single session; a daemon has its own runner
 	defer func() { stop() }()
 	defer h.client.Close()
 	return h.Serve(ctx, netserve.Options{

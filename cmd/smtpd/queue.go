@@ -2,7 +2,10 @@ package main
 
 import (
 	"context"
+	"os"
+	"os/exec"
 	"os/signal"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -35,6 +38,46 @@ func runQueue(ctx context.Context, v *config.Values) error {
 	defer stop()
 	signal.Ignore(syscall.SIGPIPE, syscall.SIGHUP)
 	return h.runner.Once(ctx, ids...)
+}
+
+// maxPass is how many messages one pass gets; it bounds the command line.
+const maxPass = 1000
+
+// startPass has what is due sent by a program of its own, if nobody runs the
+// queue: a session of inetd ends before a host that is far away has answered.
+// Whatever goes wrong, the letters lie in the queue.
+func (h *host) startPass() {
+	ctx := context.Background()
+	if active, err := h.Spool.RunnerActive(); active || err != nil || h.Values.Bool("no-queue-runner") {
+		return
+	}
+	due := h.due(ctx)
+	self, err := os.Executable()
+	if err != nil || len(due) == 0 {
+		return
+	}
+	given := slices.DeleteFunc(settings(), func(s config.Setting) bool { return s.OwnOnly })
+	cmd := exec.Command(self, append(h.Values.Flags(given), "--spool="+h.Spool.Dir(), "--run-queue="+strings.Join(due, ","))...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		h.Log.Trouble(ctx, "start a pass over the queue", err)
+		return
+	}
+	_ = cmd.Process.Release() // it outlives this process
+}
+
+// due are the messages whose time has come, or is over.
+func (h *host) due(ctx context.Context) []string {
+	var ids []string
+	for e, err := range h.Spool.List(ctx) {
+		if err == nil && !e.Stopped() && !e.Active && !e.Progress.Next.After(time.Now()) {
+			ids = append(ids, string(e.ID))
+		}
+		if len(ids) == maxPass {
+			break
+		}
+	}
+	return ids
 }
 
 // An eventLog writes down what the queue does.

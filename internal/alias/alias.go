@@ -7,9 +7,10 @@
 // comment line; names and targets may be quoted. A target is an address, a name
 // of this host, :include:/path of a file with more targets, |command or /file.
 //
-// A File is read again when it changes. While it cannot be understood, or has
-// gone after it was there, Lookup fails, so that mail waits instead of going where
-// it should not. Of names that are there twice the first counts, as in Postfix;
+// A File is read again when it changes. A version that cannot be understood leaves
+// the aliases as they were, and Check tells of it. While there was none that could,
+// or the file has gone after it was there, Lookup fails, so that mail waits instead
+// of going where it should not. Of names that are there twice the first counts, as in Postfix;
 // Check names the other.
 package alias
 

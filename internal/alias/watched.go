@@ -13,7 +13,8 @@ import (
 const lookEvery = time.Second
 
 // A watched is a file that is read again when it changes. One that was never
-// there is empty; while it cannot be read or understood, there is an error.
+// there is empty; while it cannot be read, there is an error. A version that
+// cannot be understood leaves what the one before it said.
 type watched[T any] struct {
 	path  string
 	what  string // it holds, for errors
@@ -26,6 +27,7 @@ type watched[T any] struct {
 	read   bool // has been, once
 	value  T
 	err    error
+	fault  error // what is wrong with a version that was not taken
 }
 
 func (w *watched[T]) get() (T, error) {
@@ -37,12 +39,16 @@ func (w *watched[T]) get() (T, error) {
 	return w.value, w.err
 }
 
-// fresh is get without waiting for lookEvery.
+// fresh is get without waiting for lookEvery; it tells of a version that was not
+// taken, too.
 func (w *watched[T]) fresh() (T, error) {
 	w.mu.Lock()
 	w.looked = time.Time{}
 	w.mu.Unlock()
-	return w.get()
+	value, err := w.get()
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return value, errors.Join(err, w.fault)
 }
 
 func (w *watched[T]) refresh() {
@@ -65,7 +71,12 @@ func (w *watched[T]) refresh() {
 	}
 	w.mtime, w.size = st.ModTime(), st.Size()
 	value, err := w.parse(w.path, string(text))
-	if w.err = err; err == nil {
-		w.value, w.read = value, true
+	switch {
+	case err == nil:
+		w.value, w.read, w.err, w.fault = value, true, nil, nil
+	case w.read:
+		w.err, w.fault = nil, err
+	default:
+		w.err = err
 	}
 }

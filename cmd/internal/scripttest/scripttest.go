@@ -5,6 +5,7 @@
 //	start NAME PROGRAM ARGS...   a daemon; $NAME_proto is where it listens,
 //	                             $NAME_proto_port the port alone
 //	end NAME                     SIGTERM, after which it ends with 0
+//	hup NAME                     SIGHUP
 //	log NAME REGEXP              the daemon has written such a line
 //	dialog NAME_proto FILE       lines "C: " are sent, "S: " are expected (as
 //	                             regular expressions)
@@ -48,7 +49,7 @@ func Run(t *testing.T, programs ...string) {
 		RequireUniqueNames:  true,
 		Setup:               func(env *testscript.Env) error { return setup(env, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
-			"exits": exits, "start": start, "end": end, "log": logged, "dialog": dialog, "mode": mode, "envfile": envfile,
+			"exits": exits, "start": start, "end": end, "hup": hup, "log": logged, "dialog": dialog, "mode": mode, "envfile": envfile,
 		},
 	})
 }
@@ -187,6 +188,10 @@ func end(ts *testscript.TestScript, neg bool, args []string) {
 	case <-time.After(10 * time.Second):
 		ts.Fatalf("%s does not end: %s", args[0], d.text())
 	}
+}
+
+func hup(ts *testscript.TestScript, neg bool, args []string) {
+	ts.Check(find(ts, args[0]).cmd.Process.Signal(syscall.SIGHUP))
 }
 
 func logged(ts *testscript.TestScript, neg bool, args []string) {

@@ -47,7 +47,7 @@ func settings() []config.Setting {
 // check is for --check.
 func check(ctx context.Context, v *config.Values) []error {
 	faults := wire.Check(ctx, v)
-	accounts, err := wire.OpenAccounts(v)
+	accounts, err := wire.OpenAccounts(v, nil)
 	if err != nil {
 		return faults // told by wire.Check
 	}

@@ -271,6 +271,84 @@ func TestAPeerThatGuessesWaitsLongerAndLonger(t *testing.T) {
 	})
 }
 
+func TestAttemptsAtOnceWaitInARow(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th, peer := NewThrottle(), netip.MustParseAddr("192.0.2.1")
+		for range 7 {
+			th.Failed(peer, "ann")
+		}
+		start := time.Now()
+		waits := make(chan string, 9)
+		for range 9 {
+			go func() {
+				if err := th.Wait(context.Background(), peer, "ann"); err != nil {
+					waits <- "refused"
+					return
+				}
+				waits <- time.Since(start).String()
+			}()
+		}
+		var got []string
+		for range 9 {
+			got = append(got, <-waits)
+		}
+		if text := strings.Join(got, " "); text != "refused refused refused refused refused 15s 30s 45s 1m0s" {
+			t.Error(text)
+		}
+	})
+}
+
+// What it costs to check a password must not tell whether there is such a name:
+// the work is counted, not the time.
+func TestUnknownNamesCostWhatKnownOnesDo(t *testing.T) {
+	f := openText(t, "ann:"+sha512Crypt+"\nbob:{PLAIN}secret\ncarl:!\ndave:"+bcryptText+"\n")
+	u := f.current()
+	kinds := map[string]int{}
+	for i := range 300 {
+		name := fmt.Sprint("nobody", i)
+		a, b := u.dummy(f.proved.sum("dummy", name)), u.dummy(f.proved.sum("dummy", name))
+		if fmt.Sprintf("%T%v", a, a) != fmt.Sprintf("%T%v", b, b) {
+			t.Errorf("%s costs now this, now that", name)
+		}
+		kind := fmt.Sprintf("%T", a)
+		if kinds[kind]++; kinds[kind] > 1 {
+			continue
+		}
+		if a.matches("secret") || a.matches("") {
+			t.Errorf("%T: a dummy matches", a)
+		}
+	}
+	for _, kind := range []string{"auth.shaSecret", "auth.plainSecret", "auth.bcryptSecret"} {
+		if kinds[kind] < 50 {
+			t.Errorf("%d of 300 unknown names are checked as a %s", kinds[kind], kind)
+		}
+	}
+	if len(kinds) != 3 {
+		t.Errorf("checked as %v: a locked account costs nothing", kinds)
+	}
+}
+
+// Anybody may ask for the salt of an account.
+func TestTheSaltTellsNothingOfThePassword(t *testing.T) {
+	key := []byte("a key of this host")
+	salt := func(key []byte, text string) string {
+		f := openText(t, text)
+		f.SetKey(key)
+		c, _, err := f.SCRAM(t.Context(), "ann")
+		if err != nil || len(c.Salt) != saltSize || c.Iterations != scramIterations {
+			t.Fatalf("%+v, %v", c, err)
+		}
+		return string(c.Salt)
+	}
+	first := salt(key, "ann:{PLAIN}secret\n")
+	if first != salt(key, "ann:{PLAIN}other\n") || first != salt(key, "bob:{PLAIN}x\n") {
+		t.Error("the salt depends on the password, or on whether there is such an account")
+	}
+	if first == salt([]byte("another key"), "ann:{PLAIN}secret\n") {
+		t.Error("the salt is the same on every host")
+	}
+}
+
 func FuzzUsers(f *testing.F) {
 	f.Add("ann:{PLAIN}x:1:2:g:/h:/s:userdb_mail=maildir:/m\n#c\n")
 	f.Add("a:" + sha512Crypt + "\nb:" + bcryptText + "\nc:" + argonText + "\nd:" + scramText("x"))

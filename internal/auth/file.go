@@ -47,10 +47,10 @@ type stamp struct {
 
 // users are the accounts of one version of the file.
 type users struct {
-	byName map[string]*user
-	order  []*user
-	scram  bool   // every account can do SCRAM
-	dummy  secret // what unknown names are checked against
+	byName  map[string]*user
+	order   []*user
+	scram   bool     // every account can do SCRAM
+	dummies []secret // what unknown names are checked against: of each that can log in
 }
 
 type user struct {
@@ -70,6 +70,11 @@ func OpenFile(path string, domains []string) (*File, error) {
 	}
 	return f, nil
 }
+
+// SetKey sets the key that unknown names get their credentials from. Programs
+// that share one, and have it again after a start, do not tell by what changes
+// which names there are. It is called before the File is used.
+func (f *File) SetKey(key []byte) { f.proved.key = key }
 
 // Check reads the file if it has changed, and tells what is wrong with it.
 func (f *File) Check() error {
@@ -137,7 +142,7 @@ func stampOf(path string) (stamp, error) {
 
 // parseUsers reads the text of a users file. Errors have file and line.
 func parseUsers(path, text string) (*users, error) {
-	u := &users{byName: map[string]*user{}, scram: true, dummy: dummySecret}
+	u := &users{byName: map[string]*user{}, scram: true}
 	for i, line := range strings.Split(text, "\n") {
 		line = strings.TrimSuffix(line, "\r")
 		if line == "" || line[0] == '#' {
@@ -163,8 +168,8 @@ func (u *users) add(one *user) {
 	u.order = append(u.order, one)
 	_, ok := one.secret.(scramSecret)
 	u.scram = u.scram && ok
-	if len(u.order) == 1 {
-		u.dummy = one.secret.dummy()
+	if _, locked := one.secret.(lockedSecret); !locked {
+		u.dummies = append(u.dummies, one.secret.dummy())
 	}
 }
 

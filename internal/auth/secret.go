@@ -25,9 +25,6 @@ type secret interface {
 	dummy() secret
 }
 
-// dummySecret is what names are checked against where there are no accounts.
-var dummySecret secret = plainSecret("")
-
 // parseSecret reads {SCHEME}password, or a string of crypt(3) without scheme.
 func parseSecret(s string) (secret, error) {
 	scheme, text, ok := cutScheme(s)
@@ -73,7 +70,8 @@ func parseCrypt(s string) (secret, error) {
 	return nil, errors.New("password has no scheme that is known")
 }
 
-// A lockedSecret matches no password; the account takes mail only.
+// A lockedSecret matches no password; the account takes mail only. Its password
+// is checked against a dummy, like that of an unknown name.
 type lockedSecret struct{}
 
 func (lockedSecret) matches(string) bool { return false }
@@ -158,7 +156,9 @@ func (a argonSecret) dummy() secret {
 // A scramSecret can be used for SCRAM-SHA-256, and is checked by it.
 type scramSecret interface {
 	secret
-	credentials() Credentials
+	// credentials are what a proof is checked by; those that have no salt of
+	// their own get this one.
+	credentials(salt []byte) Credentials
 }
 
 // scramIterations is what RFC 7677 section 4 asks for at least.
@@ -177,10 +177,10 @@ func (s plainSecret) matches(password string) bool {
 
 func (s plainSecret) dummy() secret { return plainSecret("") }
 
-// credentials are made anew from a salt that stays the same, as clients expect.
-func (s plainSecret) credentials() Credentials {
-	salt := sha256.Sum256([]byte("postbag scram salt " + string(s)))
-	return derive(string(s), salt[:16], scramIterations)
+// credentials are made with the salt of the name. It must tell nothing of the
+// password: everybody may ask for it.
+func (s plainSecret) credentials(salt []byte) Credentials {
+	return derive(string(s), salt, scramIterations)
 }
 
 // derive makes credentials (RFC 5802 section 3).
@@ -218,7 +218,7 @@ func parseScram(s string) (secret, error) {
 	return storedScram{c}, nil
 }
 
-func (s storedScram) credentials() Credentials { return s.c }
+func (s storedScram) credentials([]byte) Credentials { return s.c }
 
 func (s storedScram) matches(password string) bool {
 	got := derive(password, s.c.Salt, s.c.Iterations)

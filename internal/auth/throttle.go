@@ -20,12 +20,14 @@ type Throttle struct {
 type failures struct {
 	count int
 	last  time.Time
+	next  time.Time // before which no other attempt of this peer begins
 }
 
 const (
 	freeFailures = 3 // typing errors
 	firstDelay   = time.Second
 	maxDelay     = 15 * time.Second
+	maxQueue     = time.Minute // attempts at once do not help: they wait in a row, so long
 	forgetAfter  = 10 * time.Minute
 	maxPeers     = 100_000
 )
@@ -43,11 +45,18 @@ func network(a netip.Addr) netip.Prefix {
 	return netip.PrefixFrom(a, a.BitLen())
 }
 
-// Wait waits as long as the failures of the peer demand.
+// errTooMany refuses an attempt for now.
+var errTooMany = errors.New("too many attempts to log in at once")
+
+// Wait waits as long as the failures of the peer demand, and as attempts of it
+// that began before.
 func (t *Throttle) Wait(ctx context.Context, peer netip.Addr, name string) error {
 	d := t.delay(peer)
-	if d == 0 {
+	switch {
+	case d == 0:
 		return ctx.Err()
+	case d > maxQueue:
+		return errTooMany
 	}
 	timer := time.NewTimer(d)
 	defer timer.Stop()
@@ -59,17 +68,28 @@ func (t *Throttle) Wait(ctx context.Context, peer netip.Addr, name string) error
 	}
 }
 
+// delay plans the next attempt of a peer.
 func (t *Throttle) delay(peer netip.Addr) time.Duration {
 	if t == nil || !peer.IsValid() {
 		return 0
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	now := time.Now()
 	f := t.peers[network(peer)]
-	if f == nil || f.count < freeFailures || time.Since(f.last) > forgetAfter {
+	if f == nil || f.count < freeFailures || now.Sub(f.last) > forgetAfter {
 		return 0
 	}
-	return min(maxDelay, firstDelay<<min(f.count-freeFailures, 10))
+	begin := now
+	if f.next.After(now) {
+		begin = f.next
+	}
+	begin = begin.Add(min(maxDelay, firstDelay<<min(f.count-freeFailures, 10)))
+	if wait := begin.Sub(now); wait > maxQueue {
+		return wait
+	}
+	f.next = begin
+	return begin.Sub(now)
 }
 
 // Failed counts a failure.

@@ -5,6 +5,7 @@ import (
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
+	"encoding/binary"
 	"fmt"
 	iofs "io/fs"
 	"runtime"
@@ -30,15 +31,16 @@ const maxPassword = 4096
 // Verify implements Directory. An unknown name costs the same as a known one.
 func (f *File) Verify(ctx context.Context, name, password string) (Account, error) {
 	u := f.current()
-	one, check := f.find(u, name), u.dummy
-	if one != nil {
-		check = one.secret
-	}
+	one := f.find(u, name)
 	if len(password) > maxPassword {
 		return Account{}, ErrBadCredentials
 	}
 	if one != nil && f.proved.has(one, password) {
 		return one.Account, nil
+	}
+	check := u.dummy(f.proved.sum("dummy", name))
+	if one != nil && one.mayLogIn() {
+		check = one.secret
 	}
 	select {
 	case f.limiter <- struct{}{}:
@@ -46,24 +48,46 @@ func (f *File) Verify(ctx context.Context, name, password string) (Account, erro
 	case <-ctx.Done():
 		return Account{}, fmt.Errorf("verify password of %s: %w", name, ctx.Err())
 	}
-	if !check.matches(password) || one == nil {
+	if !check.matches(password) || one == nil || !one.mayLogIn() {
 		return Account{}, ErrBadCredentials
 	}
 	f.proved.add(one, password)
 	return one.Account, nil
 }
 
+func (u *user) mayLogIn() bool {
+	_, locked := u.secret.(lockedSecret)
+	return !locked
+}
+
+// dummy is what an unknown name is checked against: for each name always that of
+// the same account, so that unknown names cost what known ones do, also where
+// there are several schemes.
+func (u *users) dummy(sum []byte) secret {
+	if len(u.dummies) == 0 {
+		return plainSecret("")
+	}
+	return u.dummies[int(binary.BigEndian.Uint32(sum)%uint32(len(u.dummies)))]
+}
+
 // SCRAM implements Directory.
 func (f *File) SCRAM(ctx context.Context, name string) (Credentials, Account, error) {
-	one := f.find(f.current(), name)
-	if one == nil {
-		return f.proved.nobody(name), Account{}, nil
+	u := f.current()
+	one, salt := f.find(u, name), f.proved.sum("salt", name)[:saltSize]
+	if one != nil {
+		if s, ok := one.secret.(scramSecret); ok {
+			return s.credentials(salt), one.Account, nil
+		}
 	}
-	s, ok := one.secret.(scramSecret)
-	if !ok {
-		return f.proved.nobody(name), Account{}, nil
+	c := f.proved.nobody(name, salt)
+	if s, ok := u.dummy(f.proved.sum("dummy", name)).(scramSecret); ok {
+		like := s.credentials(salt) // takes as long as for a known name
+		c.Iterations = like.Iterations
+		if len(like.Salt) > 0 {
+			c.Salt = f.proved.sum("salt", name)[:min(len(like.Salt), sha256.Size)]
+		}
 	}
-	return s.credentials(), one.Account, nil
+	return c, Account{}, nil
 }
 
 // proofs remembers for a moment that a password was right: clients that log in
@@ -115,9 +139,13 @@ func (p proofs) forget() {
 	clear(p.good)
 }
 
-// nobody makes credentials that no password fits. For one name they are always
-// the same while this process lives, as those of an account are.
-func (p proofs) nobody(name string) Credentials {
-	sum := func(what string) []byte { return mac(p.key, what+"\x00"+key(name)) }
-	return Credentials{Salt: sum("salt")[:16], Iterations: scramIterations, StoredKey: sum("stored"), ServerKey: sum("server")}
+// sum is a digest of a name for some use. For one name it is always the same.
+func (p proofs) sum(use, name string) []byte { return mac(p.key, use+"\x00"+key(name)) }
+
+// saltSize is that of the salts that we make.
+const saltSize = 16
+
+// nobody makes credentials that no password fits.
+func (p proofs) nobody(name string, salt []byte) Credentials {
+	return Credentials{Salt: salt, Iterations: scramIterations, StoredKey: p.sum("stored", name), ServerKey: p.sum("server", name)}
 }

@@ -2,13 +2,18 @@ package wire
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
+	iofs "io/fs"
+	"os"
 	"slices"
 	"sync/atomic"
 	"time"
 
 	"postbag/internal/auth"
 	"postbag/internal/config"
+	"postbag/internal/durable"
+	"postbag/internal/spool"
 	"postbag/internal/status"
 )
 
@@ -22,18 +27,32 @@ func untilDays(t time.Time) int { return int(time.Until(t) / (24 * time.Hour)) }
 type Accounts struct {
 	path    string // used at start and by reloads only
 	domains []string
+	key     []byte // see auth.File.SetKey; nil: one of each process
 	file    atomic.Pointer[auth.File]
 }
 
 var _ auth.Directory = (*Accounts)(nil)
 
-// OpenAccounts reads the users file.
-func OpenAccounts(v *config.Values) (*Accounts, error) {
-	a := &Accounts{path: v.String("users"), domains: v.Strings("domain")}
+// OpenAccounts reads the users file. The key may be nil.
+func OpenAccounts(v *config.Values, key []byte) (*Accounts, error) {
+	a := &Accounts{path: v.String("users"), domains: v.Strings("domain"), key: key}
 	if err := a.Check(); err != nil {
 		return nil, status.Exit(status.ExConfig, "users", err)
 	}
 	return a, nil
+}
+
+// authKey is a secret that all programs of a spool share. The first makes it.
+func authKey(fs *durable.FS, s *spool.Spool) ([]byte, error) {
+	path := s.Path("state", "auth.key")
+	if _, err := os.Stat(path); errors.Is(err, iofs.ErrNotExist) {
+		key := make([]byte, 32)
+		rand.Read(key)
+		if err := errors.Join(fs.MkdirAll(s.Path("state"), 0o700), fs.WriteFile(path, key, 0o600)); err != nil {
+			return nil, err
+		}
+	}
+	return os.ReadFile(path) // of two that make one, the last counts
 }
 
 // Check reads the file again if it has changed, and says what is wrong with it.
@@ -45,7 +64,7 @@ func (a *Accounts) Check() error {
 	if a.path == "" {
 		return nil
 	}
-	f, err := auth.OpenFile(a.path, a.domains)
+	f, err := a.open(a.path, a.domains)
 	if auth.IsMissing(err) { // one that was named is there: package config has looked
 		return nil
 	}
@@ -53,6 +72,14 @@ func (a *Accounts) Check() error {
 		a.file.Store(f)
 	}
 	return err
+}
+
+func (a *Accounts) open(path string, domains []string) (*auth.File, error) {
+	f, err := auth.OpenFile(path, domains)
+	if err == nil && a.key != nil {
+		f.SetKey(a.key)
+	}
+	return f, err
 }
 
 // errNoAccounts means that the users file is not there.
@@ -64,7 +91,7 @@ func (a *Accounts) Move(v *config.Values) error {
 	if path == a.path && slices.Equal(domains, a.domains) {
 		return a.Check()
 	}
-	f, err := auth.OpenFile(path, domains)
+	f, err := a.open(path, domains)
 	if err != nil && !auth.IsMissing(err) {
 		return err
 	}

@@ -12,7 +12,7 @@ import (
 // Check is for --check: what is wrong with the files that the settings name.
 func Check(_ context.Context, v *config.Values) []error {
 	var faults []error
-	if _, err := OpenAccounts(v); err != nil {
+	if _, err := OpenAccounts(v, nil); err != nil {
 		faults = append(faults, err)
 	}
 	faults = append(faults, openModes(v)...)

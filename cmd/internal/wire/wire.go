@@ -65,7 +65,11 @@ func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, e
 	if d.Spool, err = OpenSpool(d.FS, v); err != nil {
 		return nil, err
 	}
-	if d.Accounts, err = OpenAccounts(v); err != nil {
+	key, err := authKey(d.FS, d.Spool)
+	if err != nil {
+		return nil, status.Exit(status.ExConfig, "spool", err)
+	}
+	if d.Accounts, err = OpenAccounts(v, key); err != nil {
 		return nil, err
 	}
 	if d.TLS, err = openTLS(d.FS, v, d.Spool); err != nil {

@@ -3,6 +3,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"os"
 	"sync/atomic"
 
@@ -14,6 +15,7 @@ import (
 	"postbag/internal/mailbox"
 	"postbag/internal/maillog"
 	"postbag/internal/netserve"
+	"postbag/internal/status"
 )
 
 var protocols = []string{"imap", "imaps"}
@@ -26,14 +28,23 @@ func program() config.Program {
 	return config.Program{
 		Name:  "imapd",
 		Usage: "serve mailboxes over IMAP",
+		Args:  "[check MAILDIR]",
+		More:  verbs,
 		Settings: wire.Settings(protocols, wire.Preauth,
-			config.Setting{Name: "max-size", Arg: "SIZE", Usage: "largest message in APPEND", Kind: config.Size, Default: "50M"}),
+			config.Setting{Name: "max-size", Arg: "SIZE", Usage: "largest message in APPEND", Kind: config.Size, Default: "50M"},
+			config.Setting{Name: "repair", FlagOnly: true, Kind: config.Switch, Usage: "with check: mend what can be mended"}),
 		Run:   run,
 		Check: wire.Check,
 	}
 }
 
 func run(ctx context.Context, v *config.Values) error {
+	if len(v.Operands) > 0 && v.Operands[0] == "check" {
+		return check(ctx, v)
+	}
+	if v.Bool("repair") {
+		return status.Exit(status.ExUsage, "--repair", errors.New("goes with check only"))
+	}
 	if err := wire.NoOperands(v); err != nil {
 		return err
 	}

@@ -21,6 +21,10 @@ func FuzzSession(f *testing.F) {
 		"a IDLE\r\nDONE\r\n", "a UID EXPUNGE $\r\n", "a AUTHENTICATE PLAIN =\r\n", "a SELECT {5}\r\nINBOX\r\n", "a ID (\"a\" NIL)\r\n", "a ENABLE IMAP4rev2\r\nb STATUS x (MESSAGES)\r\n",
 		"a STORE 1:* +FLAGS.SILENT \\Deleted\r\nb EXPUNGE\r\nc FETCH 1 FLAGS\r\nd NOOP\r\n", "a MOVE 1 x\r\nb CREATE x\r\nc MOVE 1 x\r\nd SELECT x\r\ne CLOSE\r\n",
 		"a SEARCH RETURN (SAVE COUNT) {3+}\r\nALL\r\nb FETCH $ (RFC822 UID)\r\n", "a APPEND INBOX ~{3+}\r\na\x00b\r\n", "a X ( {9+}\r\nb LOGOUT\r\nc NOOP\r\n",
+		"a SORT RETURN (PARTIAL -1:-2 MIN) (REVERSE DATE SUBJECT) UTF-8 ALL\r\nb UID THREAD REFERENCES UTF-8 ALL\r\n", "a FETCH 1:2 (PREVIEW (LAZY) MODSEQ EMAILID SAVEDATE) (CHANGEDSINCE 1)\r\n",
+		"a ENABLE QRESYNC\r\nb SELECT INBOX (QRESYNC (1 1 1:* (1 1)))\r\nc UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)\r\n", "a STORE 1 (UNCHANGEDSINCE 1) -FLAGS.SILENT a\r\n",
+		"a REPLACE 1 INBOX {1+}\r\nx\r\n", "a APPEND INBOX CATENATE (URL \"/INBOX/;UID=1/;SECTION=1/;PARTIAL=0.1\" TEXT {1+}\r\nx)\r\n", "a UNAUTHENTICATE\r\nb NOOP\r\n",
+		"a SEARCH MODSEQ \"x\" all 1 OLDER 1 EMAILID M SAVEDON 1-Jan-2020\r\n", "a APPEND INBOX UTF8 (~{1+}\r\nx) {1+}\r\ny\r\n",
 	} {
 		f.Add([]byte(s))
 	}

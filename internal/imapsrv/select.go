@@ -2,6 +2,7 @@ package imapsrv
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -93,7 +94,7 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 // describe writes what SELECT says of a folder.
 func (s *session) describe(name string) {
 	v := s.sel.view
-	flags := s.tellKeywords(v)
+	flags := s.tellKeywords(v.Keywords())
 	if s.sel.readOnly {
 		s.line("* OK [PERMANENTFLAGS ()] read-only")
 	} else {
@@ -191,13 +192,18 @@ func (s *session) tellExpunged(positions []int) {
 	}
 }
 
-// tellKeywords writes FLAGS with all keywords of a version, and returns the list.
-func (s *session) tellKeywords(v *mailbox.View) string {
-	flags := systemFlags
-	s.sel.keywords = map[string]bool{}
-	for _, k := range v.Keywords() {
-		flags += " " + k
+// tellKeywords writes FLAGS with some keywords and all that were told before,
+// which letters may still have as far as the client knows. It returns the list.
+func (s *session) tellKeywords(names []string) string {
+	if s.sel.keywords == nil {
+		s.sel.keywords = map[string]bool{}
+	}
+	for _, k := range names {
 		s.sel.keywords[k] = true
+	}
+	flags := systemFlags
+	for _, k := range slices.Sorted(maps.Keys(s.sel.keywords)) {
+		flags += " " + k
 	}
 	s.line("* FLAGS (" + flags + ")")
 	return flags
@@ -208,8 +214,7 @@ func (s *session) tellKeywords(v *mailbox.View) string {
 func (s *session) tellNew(l *mailbox.Letter) {
 	for _, k := range l.Keywords {
 		if !s.sel.keywords[k] {
-			s.tellKeywords(s.sel.folder.View())
-			s.sel.keywords[k] = true // also when it has gone meanwhile
+			s.tellKeywords(l.Keywords)
 			return
 		}
 	}

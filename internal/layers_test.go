@@ -36,6 +36,7 @@ var owner = map[string][]string{
 	"golang.org/x/crypto":                 {"auth"},
 	"github.com/emersion/go-message":      {"message"},
 	"github.com/emersion/go-sasl":         {"auth", "smtpsrv", "smtpout", "fetch", "popsrv", "imapsrv", "popclient"},
+	"github.com/emersion/go-msgauth":      {"trust"},
 	"github.com/emersion/go-smtp":         {"smtpsrv", "smtpout"},
 	"github.com/emersion/go-imap/v2":      {"imapsrv", "fetch"},
 	"github.com/emersion/go-maildir":      {"maildir"},

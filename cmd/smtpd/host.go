@@ -148,10 +148,17 @@ func (h *host) remote() (*deliver.Remote, error) {
 	if err != nil {
 		return nil, status.Exit(status.ExConfig, "password-file", err)
 	}
+	var signer *trust.Signer
+	if keys := v.Strings("dkim-key"); len(keys) > 0 {
+		if signer, err = trust.NewSigner(keys); err != nil {
+			return nil, status.Exit(status.ExConfig, "dkim-key", err)
+		}
+	}
 	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool, Dial: dialFrom(v.Strings("bind"))}
 	return &deliver.Remote{
 		Sender: h.client, Resolver: resolver, Hostname: v.String("hostname"), Port: v.Int("smtp-port"),
 		Password: logins.password, TLSA: resolver, IP: strings.TrimPrefix(v.String("ip"), "any"),
+		Signer: signer, OurNets: v.Nets("relay-from"),
 		STS: &trust.STS{Resolver: resolver, FS: h.FS, Dir: h.Spool.Path("state", "mta-sts"), Roots: pool, Trouble: h.Log.Trouble},
 	}, nil
 }

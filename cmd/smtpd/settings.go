@@ -8,6 +8,7 @@ import (
 	"postbag/internal/alias"
 	"postbag/internal/auth"
 	"postbag/internal/config"
+	"postbag/internal/trust"
 )
 
 // own are the settings that only smtpd has.
@@ -17,6 +18,7 @@ var own = []config.Setting{
 	{Name: "bind", Arg: "ADDRESS", Usage: "address to connect to other hosts from; one of each family", Kind: config.List, Valid: validAddress},
 	{Name: "ip", Arg: "VERSION", Usage: "addresses of other hosts to use: any, 4 or 6", Default: "any", OneOf: []string{"any", "4", "6"}},
 	{Name: "resolver", Arg: "HOST:PORT", Usage: "DNS server (default: those of /etc/resolv.conf)", Valid: config.ValidHostPort},
+	{Name: "dkim-key", Arg: "DOMAIN:SELECTOR:FILE", Usage: "sign letters of our own from that domain, repeated; FILE is PEM", Kind: config.List},
 	{Name: "resolver-trust-ad", Usage: "believe what the DNS server says it has verified (default: only one on the loopback)", Kind: config.Switch},
 	{Name: "password-command", Arg: "COMMAND", Usage: "prints the password or token of USER@HOST; HOST is $1, USER $2"},
 	{Name: "smtp-port", Arg: "N", Usage: "port of MX hosts", Kind: config.Number, Default: "25"},
@@ -65,6 +67,9 @@ func check(ctx context.Context, v *config.Values) []error {
 		faults = appendIf(faults, alias.OpenSet(path).Check())
 	}
 	if _, err := passwords(v); err != nil {
+		faults = append(faults, err)
+	}
+	if _, err := trust.NewSigner(v.Strings("dkim-key")); err != nil {
 		faults = append(faults, err)
 	}
 	if _, err := roots(v); err != nil {

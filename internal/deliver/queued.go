@@ -20,6 +20,8 @@ type Mail struct {
 	SMTPUTF8 bool
 	Ret      string
 	EnvID    string
+	ClientIP string                        // where it came from
+	Ours     bool                          // somebody of this host has written it, not a stranger
 	Size     int64                         // octets in disk form
 	Open     func() (io.ReadCloser, error) // disk form; an error instead of io.EOF must not complete it
 }

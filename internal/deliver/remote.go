@@ -53,6 +53,8 @@ type Remote struct {
 	Commands Commander
 	TLSA     trust.TLSAResolver // nil: no DANE
 	STS      Policies           // nil: no MTA-STS
+	Signer   *trust.Signer      // nil: nothing is signed
+	OurNets  []netip.Prefix     // whose letters are signed as if we had written them
 }
 
 // Limits of one attempt, so that a domain with many dead hosts does not keep a
@@ -81,6 +83,9 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 		return same(len(to), Outcome{Reply: "thrown away as an alias says"})
 	}
 	hops, err := r.hops(ctx, d)
+	if err == nil {
+		m, err = r.sign(m)
+	}
 	if err != nil {
 		return same(len(to), Outcome{Err: err})
 	}

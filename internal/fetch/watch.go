@@ -37,6 +37,9 @@ func (f *Fetch) Watch(ctx context.Context) error {
 		r := &run{Fetch: f, ctx: ctx, watching: true}
 		began := time.Now()
 		err := r.run()
+		if r.sum != (Summary{}) { // of POP3, what its end has deleted
+			r.report(Event{Kind: Passed, Sum: r.sum})
+		}
 		if ctx.Err() != nil {
 			return nil
 		}

@@ -202,16 +202,25 @@ func (w *work) poke() {
 // rescan looks at the whole queue.
 func (w *work) rescan(ctx context.Context) {
 	w.takeDrops(ctx)
-	for e, err := range w.Spool.List(ctx) {
+	now := w.now()
+	for d, err := range w.Spool.Dues(ctx) {
 		switch {
 		case err != nil:
 			w.events.Trouble(ctx, "read the queue", err)
-		case e.Damage != nil:
-			w.stopped(ctx, e)
-		case !e.Progress.Held:
-			w.add(e.ID, dueAt(e), false)
+		case d.Held:
+		case d.At.IsZero(): // at once, the oldest first
+			w.add(d.ID, earlier(d.ID.Time(), now), false)
+		default:
+			w.add(d.ID, d.At, false)
 		}
 	}
+}
+
+func earlier(a, b time.Time) time.Time {
+	if b.Before(a) {
+		return b
+	}
+	return a
 }
 
 // dueAt is when a message is due, never the zero time, which means never. What a

@@ -6,12 +6,9 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
-	"iter"
 	"os"
 	"path/filepath"
-	"slices"
 	"strings"
-	"sync"
 
 	"golang.org/x/sys/unix"
 )
@@ -213,130 +210,6 @@ func (e *Entry) damage(err error) {
 }
 
 func (s *Spool) progressPath(id ID) string { return s.Path("queue", "progress", string(id)) }
-
-// List gives every message in the queue, oldest first. An error that comes
-// instead of an Entry is about one file and does not end the list, but one
-// about the directory does. Envelopes are read by several goroutines, a little
-// ahead of the consumer.
-func (s *Spool) List(ctx context.Context) iter.Seq2[*Entry, error] {
-	return func(yield func(*Entry, error) bool) {
-		found, err := s.names()
-		if err != nil {
-			yield(nil, err)
-			return
-		}
-		ctx, stop := context.WithCancel(ctx)
-		var readers sync.WaitGroup
-		defer readers.Wait()
-		defer stop()
-		for c := range s.readAhead(ctx, &readers, found) {
-			<-c.done
-			for i, e := range c.entries {
-				// Gone since its name was read: delivered.
-				if errors.Is(c.errs[i], ErrUnknown) {
-					continue
-				}
-				if !yield(e, c.errs[i]) {
-					return
-				}
-			}
-		}
-		if err := ctx.Err(); err != nil {
-			yield(nil, err)
-		}
-	}
-}
-
-// A queued is a name found in the queue.
-type queued struct {
-	id   ID
-	file string
-}
-
-// names reads the directories of the queue. new comes first: what moves to cur
-// meanwhile is then seen twice, not never.
-func (s *Spool) names() ([]queued, error) {
-	var all []queued
-	for _, sub := range []string{"queue/new", "queue/cur"} {
-		files, err := readNames(s.Path(sub))
-		if err != nil {
-			return nil, fmt.Errorf("list queue: %w", err)
-		}
-		for _, name := range files {
-			if id, ok := idOfFile(name); ok {
-				all = append(all, queued{id, sub + "/" + name})
-			}
-		}
-	}
-	slices.SortStableFunc(all, func(a, b queued) int { return strings.Compare(string(a.id), string(b.id)) })
-	return slices.CompactFunc(all, func(a, b queued) bool { return a.id == b.id }), nil
-}
-
-// readNames reads a directory without sorting it or looking at its files.
-func readNames(dir string) ([]string, error) {
-	d, err := os.Open(dir)
-	if err != nil {
-		return nil, err
-	}
-	defer d.Close()
-	return d.Readdirnames(-1)
-}
-
-// A chunk is a part of the list being read; done is closed when it is.
-type chunk struct {
-	found   []queued
-	entries []*Entry
-	errs    []error
-	done    chan struct{}
-}
-
-const (
-	readers   = 4  // goroutines that read envelopes
-	ahead     = 16 // chunks that they may be ahead of the consumer
-	chunkSize = 64 // messages in one
-)
-
-// readAhead reads the entries of found, and gives the chunks in order, some of
-// them not done yet. wg waits for what it has started; ctx stops it.
-func (s *Spool) readAhead(ctx context.Context, wg *sync.WaitGroup, found []queued) <-chan *chunk {
-	inOrder, work := make(chan *chunk, ahead), make(chan *chunk)
-	wg.Go(func() {
-		defer close(inOrder)
-		defer close(work)
-		for part := range slices.Chunk(found, chunkSize) {
-			c := &chunk{found: part, done: make(chan struct{})}
-			select {
-			case work <- c:
-			case <-ctx.Done():
-				return
-			}
-			select {
-			case inOrder <- c:
-			case <-ctx.Done():
-				return
-			}
-		}
-	})
-	for range readers {
-		wg.Go(func() {
-			for c := range work {
-				s.readChunk(ctx, c)
-			}
-		})
-	}
-	return inOrder
-}
-
-func (s *Spool) readChunk(ctx context.Context, c *chunk) {
-	defer close(c.done)
-	c.entries, c.errs = make([]*Entry, len(c.found)), make([]error, len(c.found))
-	for i, q := range c.found {
-		if c.errs[i] = ctx.Err(); c.errs[i] != nil {
-			continue
-		}
-		c.entries[i], c.errs[i] = s.read(ctx, q)
-	}
-}
 
 func (s *Spool) read(ctx context.Context, q queued) (*Entry, error) {
 	e, err := s.load(q.id, q.file)

@@ -561,3 +561,34 @@ func TestCleanRemovesProgressOfMessagesThatAreGone(t *testing.T) {
 		t.Errorf("left %q", left)
 	}
 }
+
+func TestDuesAreWhatTheProgressSays(t *testing.T) {
+	s := open(t, durable.New())
+	at := time.UnixMicro(1_700_000_000_000_000)
+	tests := map[string]struct {
+		events []Event
+		want   Due
+	}{
+		"never attempted":     {nil, Due{}},
+		"attempted":           {[]Event{{Kind: Attempted, Next: at.UnixMicro()}}, Due{At: at}},
+		"made due":            {[]Event{{Kind: Attempted, Next: 5}, {Kind: Retry, Next: at.UnixMicro()}}, Due{At: at}},
+		"held":                {[]Event{{Kind: Attempted, Next: at.UnixMicro()}, {Kind: Held}}, Due{At: at, Held: true}},
+		"released":            {[]Event{{Kind: Held}, {Kind: Released}}, Due{}},
+		"interrupted":         {[]Event{{Kind: Attempted, Next: at.UnixMicro()}, {Kind: Placed, Dest: "x"}}, Due{}},
+		"no more interrupted": {[]Event{{Kind: Attempted, Next: at.UnixMicro()}, {Kind: Placed, Dest: "x"}, {Kind: Delivered, Dest: "x"}}, Due{At: at}},
+	}
+	for name, tt := range tests {
+		id := queue(t, s, "x\n", "ann@example.org")
+		l := lock(t, s, id)
+		if err := l.Record(ctx, tt.events...); err != nil {
+			t.Fatal(err)
+		}
+		l.Unlock()
+		tt.want.ID = id
+		for d, err := range s.Dues(ctx) {
+			if d.ID == id && (err != nil || d != tt.want) {
+				t.Errorf("%s: %+v, %v; want %+v", name, d, err, tt.want)
+			}
+		}
+	}
+}

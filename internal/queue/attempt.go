@@ -22,6 +22,7 @@ type attempt struct {
 	e *spool.Entry
 
 	mu     sync.Mutex // of l, and of what follows: groups end on their own
+	eager  bool       // suspended destinations are tried, too
 	left   []int      // of each recipient: destinations that have not ended
 	failed error      // of the first record that could not be made
 	parked []string   // destinations without a free slot
@@ -49,7 +50,7 @@ func (w *work) attempt(ctx context.Context, st start) (next time.Time, parked []
 		return w.later(or(w.RetryMin, defaultRetryMin)), nil
 	}
 	defer l.Unlock()
-	a := &attempt{work: w, l: l, e: l.Entry()}
+	a := &attempt{work: w, l: l, e: l.Entry(), eager: st.eager}
 	switch {
 	case a.e.Damage != nil:
 		w.stopped(ctx, a.e)
@@ -117,21 +118,24 @@ func (a *attempt) deliver(ctx context.Context, only []string) error {
 	if err := a.record(ctx, events...); err != nil {
 		return err
 	}
-	local, remote := a.groups(ctx, targets, only)
-	if len(a.parked) > 0 && len(local) == 0 && len(remote) == 0 {
+	g := a.groups(targets, only)
+	if len(a.parked) > 0 && g.empty() {
 		return a.expire(ctx)
 	}
 	if err := a.begin(ctx, only); err != nil {
-		for key := range remote {
-			a.release(key, true)
+		for key := range g.remote {
+			a.release(key, nil)
 		}
 		return err
 	}
 	var groups sync.WaitGroup
-	for key, group := range remote {
+	for key, group := range g.remote {
 		groups.Go(func() { a.remote(ctx, key, group) })
 	}
-	a.local(ctx, local)
+	for key, group := range g.suspended {
+		a.putOff(ctx, key, group, g.why[key])
+	}
+	a.local(ctx, g.local)
 	groups.Wait()
 	if a.failed != nil {
 		return a.failed
@@ -234,40 +238,58 @@ func (a *attempt) placing(name string) *deliver.Placing {
 	return nil
 }
 
-// groups sorts targets by the attempt that they share, and takes a slot for each
-// group of other hosts. What finds none is parked.
-func (a *attempt) groups(ctx context.Context, targets []*target, only []string) (local []*target, remote map[string][]*target) {
-	remote = map[string][]*target{}
+// groups are targets sorted by the attempt that they share.
+type groups struct {
+	local     []*target
+	remote    map[string][]*target // each with a slot
+	suspended map[string][]*target
+	why       map[string]error // of the suspended ones
+}
+
+func (g *groups) empty() bool { return len(g.local)+len(g.remote)+len(g.suspended) == 0 }
+
+// groups sorts targets, and takes a slot for each group of other hosts. What finds
+// none is parked. A message that has waited for slots does not try its other
+// destinations again.
+func (a *attempt) groups(targets []*target, only []string) groups {
+	g := groups{remote: map[string][]*target{}, suspended: map[string][]*target{}, why: map[string]error{}}
 	for _, t := range targets {
 		if t.dest.Local() {
-			local = append(local, t)
+			if only == nil {
+				g.local = append(g.local, t)
+			}
 			continue
 		}
 		key := a.key(t.dest)
-		if _, ok := remote[key]; !ok {
-			if slices.Contains(a.parked, key) || !a.turn(key, only) {
-				continue
-			}
+		if only == nil || slices.Contains(only, key) {
+			a.sort(&g, key, t)
 		}
-		remote[key] = append(remote[key], t)
 	}
-	if only != nil {
-		local = nil // it was not those that were waited for
-	}
-	return local, remote
+	return g
 }
 
-// turn takes a slot of a destination. A message that has waited for slots does
-// not try its other destinations again.
-func (a *attempt) turn(key string, only []string) bool {
-	if only != nil && !slices.Contains(only, key) {
-		return false
+// sort puts a target of another host into its group.
+func (a *attempt) sort(g *groups, key string, t *target) {
+	_, known := g.remote[key]
+	if !known && g.why[key] == nil && !slices.Contains(a.parked, key) {
+		known, g.why[key] = a.acquire(key, a.spacing(t), a.eager)
+		if !known && g.why[key] == nil {
+			a.parked = append(a.parked, key)
+		}
 	}
-	if a.acquire(key) {
-		return true
+	switch {
+	case known:
+		g.remote[key] = append(g.remote[key], t)
+	case g.why[key] != nil:
+		g.suspended[key] = append(g.suspended[key], t)
 	}
-	a.parked = append(a.parked, key)
-	return false
+}
+
+func (a *attempt) spacing(t *target) time.Duration {
+	if a.Spacing == nil {
+		return 0
+	}
+	return a.Spacing(t.dest)
 }
 
 func (a *attempt) key(d recipient.Destination) string {
@@ -290,14 +312,27 @@ func (a *attempt) remote(ctx context.Context, key string, group []*target) {
 		outcomes = a.Remote.Send(ctx, group[0].dest, a.mail(), to)
 	}
 	var events []spool.Event
-	answered := false
+	failure := outcomes[0].Err
 	for i, t := range group {
 		o := outcomes[i]
-		answered = answered || o.Err == nil || status.ClassOf(o.Err) == status.Permanent || o.Reply != ""
+		if o.Err == nil || status.ClassOf(o.Err) == status.Permanent || o.Reply != "" {
+			failure = nil // it has answered
+		}
 		events = append(events, a.outcome(ctx, t.rcpts, t.dest.Name, key, o)...)
 	}
 	_ = a.note(ctx, events) // kept in a.failed
-	a.release(key, answered)
+	a.release(key, failure)
+}
+
+// putOff defers what is for a suspended destination.
+func (a *attempt) putOff(ctx context.Context, key string, group []*target, why error) {
+	_, _, text := status.Reply(why)
+	err := status.Temp("send", status.Code(why), "put off, for other letters failed: "+text, why)
+	var events []spool.Event
+	for _, t := range group {
+		events = append(events, a.outcome(ctx, t.rcpts, t.dest.Name, key, deliver.Outcome{Err: err})...)
+	}
+	_ = a.note(ctx, events) // kept in a.failed
 }
 
 // forward is a recipient as the next host is told of it. RFC 3461 section 5.2.7:

@@ -14,8 +14,8 @@
 // goroutine, which holds the message's lock and starts one more for each group
 // of recipients that share a destination. A group needs a slot of its
 // destination; one that finds none is parked and takes no goroutine, no lock and
-// no descriptor while it waits. So a dead destination holds up to --concurrency
-// attempts (one, once it is known to be dead) and nobody else's letters.
+// no descriptor while it waits. So a dead destination holds a few attempts (one,
+// once it is known to be dead) and nobody else's letters; see slots.
 //
 // The next attempt is recorded before the attempt (spool.Locked.Begin).
 // Recipients are resolved anew each time: routes, aliases and accounts may have
@@ -89,12 +89,13 @@ type Runner struct {
 	Events   Events // nil: silent
 	Hostname string // of the postmaster and in reports
 
-	RetryMin     time.Duration // 0: 5 minutes
-	RetryMax     time.Duration // 0: 4 hours
-	Lifetime     time.Duration // 0: 5 days
-	Concurrency  int           // attempts at one destination at a time; 0: 20
-	DelayWarning time.Duration // when a sender is told that his letter waits; 0: never
-	StopTimeout  time.Duration // what attempts have to end in when Run shall; 0: a minute
+	RetryMin     time.Duration                             // 0: 5 minutes
+	RetryMax     time.Duration                             // 0: 4 hours
+	Lifetime     time.Duration                             // 0: 5 days
+	Concurrency  int                                       // attempts at one destination at a time; 0: 20
+	DelayWarning time.Duration                             // when a sender is told that his letter waits; 0: never
+	Spacing      func(recipient.Destination) time.Duration // least time between the beginnings of two attempts at it; nil: none
+	StopTimeout  time.Duration                             // what attempts have to end in when Run shall; 0: a minute
 	Now          func() time.Time
 }
 
@@ -105,8 +106,9 @@ const (
 	defaultConcurrency = 20
 	defaultStop        = time.Minute
 
-	// maxActive bounds the attempts at one time, and with them descriptors.
-	maxActive = 400
+	// maxActive bounds the attempts at one time, and with them descriptors: each
+	// has up to three.
+	maxActive = 1000
 	// takeover is how often a process that does not schedule looks whether it
 	// should.
 	takeover = 10 * time.Second

@@ -75,13 +75,16 @@ func (r *Runner) Once(ctx context.Context, ids ...spool.ID) error {
 	}
 	for ctx.Err() == nil {
 		w.start(ctx)
-		if w.idle(r.now()) {
+		if w.idle() {
 			break
 		}
+		timer := w.timer()
 		select {
 		case <-w.changed:
+		case <-timer.C:
 		case <-ctx.Done():
 		}
+		timer.Stop()
 	}
 	w.attempts.Wait()
 	return ctx.Err()
@@ -104,10 +107,16 @@ type work struct {
 
 func (r *Runner) newWork(ctx context.Context, once bool) *work {
 	return &work{
-		Runner: r, schedule: newSchedule(or(r.Concurrency, defaultConcurrency)),
+		Runner: r, schedule: newSchedule(r.now, r.rules()),
 		ctx: ctx, events: orSilent(r.Events), once: once,
 		changed: make(chan struct{}, 1), told: map[spool.ID]bool{},
 	}
+}
+
+func (r *Runner) rules() rules {
+	most := or(r.RetryMax, defaultRetryMax)
+	first := min(or(r.RetryMin, defaultRetryMin), most)
+	return rules{limit: or(r.Concurrency, defaultConcurrency), unproven: maxActive * 3 / 4, suspend: first, most: min(4*first, most)}
 }
 
 // loop starts what is due until ctx is done.
@@ -135,6 +144,7 @@ func (w *work) loop(ctx context.Context, listener *spool.Listener) {
 			w.takeDrops(ctx)
 		case <-full.C:
 			w.clean(ctx)
+			w.tidy()
 			w.rescan(ctx)
 		case <-timer.C:
 		case <-w.changed:
@@ -146,7 +156,7 @@ func (w *work) loop(ctx context.Context, listener *spool.Listener) {
 // timer fires when the next message is due. While all attempts are taken only
 // the end of one can start another.
 func (w *work) timer() *time.Timer {
-	wait, ok := w.wait(w.now())
+	wait, ok := w.wait()
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if !ok || w.active >= maxActive {
@@ -158,7 +168,7 @@ func (w *work) timer() *time.Timer {
 // start begins what may start now.
 func (w *work) start(ctx context.Context) {
 	for ctx.Err() == nil && w.enter() {
-		st, ok := w.next(w.now())
+		st, ok := w.next()
 		if !ok {
 			w.leave()
 			return

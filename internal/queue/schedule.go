@@ -2,53 +2,45 @@ package queue
 
 import (
 	"container/heap"
-	"slices"
 	"sync"
 	"time"
 
 	"postbag/internal/spool"
 )
 
-// A schedule holds what is due when, and who may speak to which destination.
-// Of a message it keeps little: the queue may be long.
+// A schedule holds what is due when, and who may speak to which destination
+// (destination.go). Of a message it keeps little: the queue may be long.
 type schedule struct {
-	mu    sync.Mutex // attempts acquire and release slots from their goroutines
-	limit int        // slots of a destination
+	clock func() time.Time
 
+	mu    sync.Mutex // attempts acquire and release slots from their goroutines
 	items map[spool.ID]*item
 	due   dueHeap
+	fresh []*item // woken: new letters, and those that somebody has retried
 	ready []*item // parked ones for which a slot has become free
-	dests map[string]*destination
+	turn  int     // of the three above, who was served last
+	slots
 }
 
 // An item is one queued message. It is in one place: being attempted (active),
-// parked at destinations, or only due at a time.
+// fresh, parked at destinations, or only due at a time.
 type item struct {
 	id     spool.ID
 	at     time.Time // when all of it is due; zero is never
 	index  int       // in the heap; -1 when not there
 	active bool
+	fresh  bool
 	again  bool     // somebody woke it while it was active
 	force  bool     // whatever its progress says about the next attempt
+	eager  bool     // although its destinations are suspended: somebody has retried it
 	parked []string // slots it waits for; these need no time to come
-}
-
-// A destination has slots.
-type destination struct {
-	busy    int
-	window  int // slots it is given now; grows with success up to the limit
-	waiting []*item
 }
 
 // soon is before every present: what is due then is due whoever looks when.
 var soon = time.Unix(0, 1)
 
-// firstWindow is how many attempts at a destination start before one has
-// succeeded.
-const firstWindow = 5
-
-func newSchedule(limit int) *schedule {
-	return &schedule{limit: limit, items: map[spool.ID]*item{}, dests: map[string]*destination{}}
+func newSchedule(now func() time.Time, r rules) *schedule {
+	return &schedule{clock: now, items: map[spool.ID]*item{}, slots: newSlots(r)}
 }
 
 // add makes a message due at a time, or earlier if it already is. One that is
@@ -62,13 +54,24 @@ func (s *schedule) add(id spool.ID, at time.Time, force bool) {
 		s.items[id] = it
 	}
 	it.force = it.force || force
-	if it.active {
+	switch {
+	case it.active:
 		it.again = true
-		return
-	}
-	if it.index < 0 || at.Before(it.at) {
+	case at.Equal(soon):
+		it.eager = it.eager || it.index >= 0
+		s.freshen(it)
+	case !it.fresh && (it.index < 0 || at.Before(it.at)):
 		s.setDue(it, at)
 	}
+}
+
+func (s *schedule) freshen(it *item) {
+	if it.fresh {
+		return
+	}
+	s.setDue(it, time.Time{})
+	it.fresh = true
+	s.fresh = append(s.fresh, it)
 }
 
 func (s *schedule) setDue(it *item, at time.Time) {
@@ -89,47 +92,74 @@ type start struct {
 	id    spool.ID
 	only  []string // nil: all destinations; else those it has waited for
 	force bool
+	eager bool
 }
 
-// next takes what may start at now.
-func (s *schedule) next(now time.Time) (start, bool) {
+// next takes what may start now: by turns a letter that just came, one that has
+// been waiting for its time, and one that has been waiting for a slot, so that none
+// of the three keeps the others out.
+func (s *schedule) next() (start, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	for len(s.ready) > 0 {
-		it := s.ready[0]
-		s.ready = s.ready[1:]
-		// It may have become due, or have been given up, since.
-		if !it.active && len(it.parked) > 0 {
-			return s.begin(it, it.parked), true
+	now := s.clock()
+	s.offerPaused(now)
+	for range 3 {
+		s.turn = (s.turn + 1) % 3
+		it, only := s.first(s.turn, now)
+		if it != nil {
+			return s.begin(it, only), true
 		}
-	}
-	if len(s.due) > 0 && !s.due[0].at.After(now) {
-		return s.begin(s.due[0], nil), true
 	}
 	return start{}, false
 }
 
+// first takes the first of one of the three kinds. Those that were taken
+// otherwise since they came are passed over.
+func (s *schedule) first(kind int, now time.Time) (it *item, only []string) {
+	switch kind {
+	case 0:
+		for len(s.ready) > 0 {
+			it, s.ready = s.ready[0], s.ready[1:]
+			if !it.active && len(it.parked) > 0 {
+				return it, it.parked
+			}
+		}
+	case 1:
+		for len(s.fresh) > 0 {
+			it, s.fresh = s.fresh[0], s.fresh[1:]
+			if !it.active && it.fresh {
+				return it, nil
+			}
+		}
+	case 2:
+		if len(s.due) > 0 && !s.due[0].at.After(now) {
+			return s.due[0], nil
+		}
+	}
+	return nil, nil
+}
+
 func (s *schedule) begin(it *item, only []string) start {
-	if only == nil {
+	if it.index >= 0 {
 		heap.Remove(&s.due, it.index)
 	}
-	it.active, it.parked = true, nil
-	st := start{it.id, only, it.force}
-	it.force = false
+	st := start{it.id, only, it.force, it.eager}
+	it.active, it.fresh, it.force, it.eager, it.parked = true, false, false, false, nil
 	return st
 }
 
 // wait says how long nothing becomes due; ok is false when nothing will.
-func (s *schedule) wait(now time.Time) (d time.Duration, ok bool) {
+func (s *schedule) wait() (d time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.ready) > 0 {
+	if len(s.ready) > 0 || len(s.fresh) > 0 {
 		return 0, true
 	}
-	if len(s.due) == 0 {
-		return 0, false
+	next := s.nextPause()
+	if len(s.due) > 0 && (next.IsZero() || s.due[0].at.Before(next)) {
+		next = s.due[0].at
 	}
-	return max(s.due[0].at.Sub(now), 0), true
+	return max(next.Sub(s.clock()), 0), !next.IsZero()
 }
 
 // end takes a message back from an attempt. next is when it is due again; zero
@@ -141,12 +171,10 @@ func (s *schedule) end(id spool.ID, next time.Time, parked []string) {
 	it.active = false
 	if it.again {
 		it.again = false
-		next, parked = soon, nil
+		s.freshen(it)
+		return
 	}
 	if next.IsZero() && len(parked) == 0 {
-		if it.index >= 0 {
-			heap.Remove(&s.due, it.index)
-		}
 		delete(s.items, id)
 		return
 	}
@@ -154,84 +182,18 @@ func (s *schedule) end(id spool.ID, next time.Time, parked []string) {
 	it.parked = parked
 	for _, key := range parked {
 		d := s.dest(key)
-		if d.busy < d.window {
-			s.ready = append(s.ready, it)
-		} else {
-			d.waiting = append(d.waiting, it)
-		}
-	}
-}
-
-func (s *schedule) dest(key string) *destination {
-	d := s.dests[key]
-	if d == nil {
-		d = &destination{window: min(firstWindow, s.limit)}
-		s.dests[key] = d
-	}
-	return d
-}
-
-// acquire takes a slot of a destination, if there is one.
-func (s *schedule) acquire(key string) bool {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.dest(key)
-	if d.busy >= d.window {
-		return false
-	}
-	d.busy++
-	return true
-}
-
-// release gives a slot back. A destination that answered gets one more, one
-// that did not keeps a single one until it does: what waits for it costs nobody
-// else anything.
-func (s *schedule) release(key string, answered bool) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	d := s.dest(key)
-	d.busy--
-	d.window = 1
-	if answered {
-		d.window = min(d.window+d.busy+1, s.limit)
-	}
-	s.offer(key, d)
-	if d.busy == 0 && len(d.waiting) == 0 && answered {
-		delete(s.dests, key)
-	}
-}
-
-// offer makes those ready that wait for free slots.
-func (s *schedule) offer(key string, d *destination) {
-	for n := d.window - d.busy; n > 0 && len(d.waiting) > 0; {
-		it := d.waiting[0]
-		d.waiting = d.waiting[1:]
-		// It may have become due, or have gone, since it was parked.
-		if !it.active && slices.Contains(it.parked, key) {
-			s.ready = append(s.ready, it)
-			n--
-		}
-	}
-}
-
-// pass offers slots of destinations to the next, after the attempt for which
-// they were offered has ended: it may have used none.
-func (s *schedule) pass(keys []string) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for _, key := range keys {
-		if d := s.dests[key]; d != nil {
-			s.offer(key, d)
-		}
+		d.waiting = append(d.waiting, it)
+		s.offer(key, d)
 	}
 }
 
 // idle reports whether nothing is parked or due by now.
-func (s *schedule) idle(now time.Time) bool {
+func (s *schedule) idle() bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.clock()
 	for _, it := range s.items {
-		if it.active || len(it.parked) > 0 || it.index >= 0 && !it.at.After(now) {
+		if it.active || it.fresh || len(it.parked) > 0 || it.index >= 0 && !it.at.After(now) {
 			return false
 		}
 	}

@@ -139,7 +139,7 @@ func (s *schedule) answered(d *destination) {
 func (s *schedule) unanswered(d *destination, failure error) {
 	d.failed++
 	d.window = max(d.window/2, 1)
-	if d.failed < 2 || d.failed <= d.busy {
+	if d.failed < 2 || d.failed <= d.busy || d.suspended(s.clock()) {
 		return
 	}
 	if d.proven {

@@ -8,7 +8,8 @@
 //
 // # Files at the root
 //
-//	subscriptions        as Dovecot has it, both versions of its format
+//	subscriptions        as Dovecot has it, both versions of its format; without
+//	                     it courierimapsubscribed counts
 //	postbag.account      the separator that clients of this account have always
 //	                     seen; the lock for changes of the tree
 //	postbag.uidvalidity  see package mailbox

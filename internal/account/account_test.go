@@ -253,7 +253,7 @@ func TestSeparatorAndSubscriptionsOfFormerServers(t *testing.T) {
 	}{
 		{"nobody was there", "other=", '/', nil},
 		{"Dovecot with its default", "dovecot-uidlist=3 V1 N1", '.', nil},
-		{"Courier", "courierimapsubscribed=INBOX", '.', nil},
+		{"Courier", "courierimapsubscribed=INBOX\nINBOX.Sent.&AOQ-\nINBOX.\nshared.x\nINBOX.Sent.&AOQ-\n", '.', []string{"INBOX", "Sent.ä"}},
 		{"old subscriptions with dots", "subscriptions=A.B\nDr&APw-cke\n", '.', []string{"A.B", "Drücke"}},
 		{"old subscriptions with slashes", "subscriptions=A/B\nINBOX\n", '/', []string{"A/B", "INBOX"}},
 		{"new subscriptions say nothing", "subscriptions=V\t2\n\nA\tB\n", '/', []string{"A/B"}},

@@ -19,6 +19,7 @@ import (
 
 const (
 	subscriptionsName = "subscriptions"
+	courierName       = "courierimapsubscribed"
 	accountName       = "postbag.account"
 
 	// version2 begins Dovecot's second format: levels apart by tabs, not by
@@ -77,13 +78,36 @@ func (t *Tree) edit(ctx context.Context, f func([]string) []string) error {
 func (t *Tree) readSubscriptions() (names []string, v1 bool, err error) {
 	b, err := os.ReadFile(filepath.Join(t.root, subscriptionsName))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, false, nil
+		return t.courierSubscriptions(), false, nil
 	}
 	if err != nil {
 		return nil, false, fmt.Errorf("read subscriptions: %w", err)
 	}
 	names, v1 = t.decodeSubscriptions(string(b))
 	return names, v1, nil
+}
+
+// courierSubscriptions are what Courier left: names of directories, a line
+// `INBOX.A.B` each. They count until there is a file of our own.
+func (t *Tree) courierSubscriptions() (names []string) {
+	b, err := os.ReadFile(filepath.Join(t.root, courierName))
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(b)) {
+		first, rest, deeper := strings.Cut(strings.TrimSpace(line), ".")
+		if first != Inbox {
+			continue
+		}
+		name := Inbox
+		if deeper {
+			name = t.decode("." + rest)
+		}
+		if t.check(name) == nil && !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
 }
 
 func (t *Tree) decodeSubscriptions(text string) (names []string, v1 bool) {
@@ -226,7 +250,7 @@ func (t *Tree) formerSeparator() byte {
 			return '.'
 		}
 	}
-	for _, name := range []string{"dovecot-uidlist", "dovecot.index.log", "courierimapuiddb", "courierimapsubscribed"} {
+	for _, name := range []string{"dovecot-uidlist", "dovecot.index.log", "courierimapuiddb", courierName} {
 		if _, err := os.Stat(filepath.Join(t.root, name)); err == nil {
 			return '.' // both servers' default on a Maildir
 		}

@@ -47,6 +47,7 @@ type box struct {
 	snapEnd  int64             // up to where of the log it goes
 	locked   bool
 	register known       // what has been read of another server's list of UIDs
+	swept    time.Time   // when expungedDir was looked at
 	keysSeen stamp       // dovecot-keywords, as the log knows it
 	leastUID uint32      // below it that list has given UIDs
 	anew     bool        // the log was read from its beginning: perhaps it is another folder's

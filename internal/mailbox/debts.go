@@ -274,6 +274,10 @@ func (p *payer) expunges() error {
 		return nil
 	}
 	alone := p.alone()
+	if now := p.store.o.Now(); now.Sub(p.swept) >= sweepEvery {
+		p.sweep()
+		p.swept = now
+	}
 	for uid, d := range p.st.doomed {
 		if len(p.gone) >= payStep {
 			return nil
@@ -402,8 +406,13 @@ func (b *box) sweep() {
 	}
 }
 
-// expungedAge is how long an expunged letter is kept for sessions at most.
-const expungedAge = 24 * time.Hour
+// expungedAge is how long an expunged letter is kept for sessions at most, where
+// somebody goes on expunging, and sweepEvery how often they are looked at while
+// somebody has the folder open all the time.
+const (
+	expungedAge = 24 * time.Hour
+	sweepEvery  = time.Hour
+)
 
 // changed is when a file was last renamed, among other things.
 func changed(st os.FileInfo) time.Time {

@@ -174,6 +174,40 @@ func TestDebtsOfTheDeadLeaveLettersReadable(t *testing.T) {
 	}
 }
 
+// A folder that somebody always has open does not keep what is expunged for
+// ever.
+func TestExpungedLettersGoAfterADay(t *testing.T) {
+	x := newFixture(t)
+	x.deliver("one\n")
+	x.deliver("two\n")
+	ahead := time.Duration(0)
+	s := NewStore(x.store.fs, Options{Now: func() time.Time { return time.Now().Add(ahead) }})
+	defer s.Close()
+	f, other := x.open(s), x.open(x.process())
+	x.must(f.Sync(x.ctx))
+	x.must(other.Sync(x.ctx))
+	kept := func() (names []string) {
+		files, err := os.ReadDir(filepath.Join(x.dir, expungedDir))
+		x.must(err)
+		for _, file := range files {
+			_, uid, _ := strings.Cut(file.Name(), ".")
+			names = append(names, uid)
+		}
+		return names
+	}
+	x.expunge(f, 1)
+	x.must(f.PayDebts(x.ctx))
+	if got := kept(); !slices.Equal(got, []string{"1"}) {
+		t.Fatalf("kept for the other session: %q", got)
+	}
+	ahead = expungedAge + time.Hour
+	x.expunge(f, 2)
+	x.must(f.PayDebts(x.ctx))
+	if got := kept(); !slices.Equal(got, []string{"2"}) {
+		t.Errorf("kept a day later: %q", got)
+	}
+}
+
 // What is no letter is no danger.
 func TestPipesAmongTheLetters(t *testing.T) {
 	x := newFixture(t)

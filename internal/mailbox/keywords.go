@@ -200,7 +200,7 @@ func (b *box) assign(keywords []string) error {
 	if len(missing) == 0 || b.keysStamp() == (stamp{}) {
 		return nil
 	}
-	lock, ok, err := uidlist.Lock(b.store.fs, b.path(keywordsName), b.store.o.Hostname, b.store.o.LockWait)
+	lock, ok, err := uidlist.Lock(b.store.fs, b.path(keywordsName), b.store.o.LockWait)
 	if err == nil && !ok {
 		err = inUse(keywordsName)
 	}

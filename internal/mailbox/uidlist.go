@@ -51,7 +51,7 @@ func newRegister(l *uidlist.List, kept bool) *register {
 func (b *box) withRegister(f func(r *register) error) error {
 	r := b.courier()
 	if _, err := os.Stat(b.path(uidlist.Dovecot)); err == nil {
-		lock, ok, err := uidlist.Lock(b.store.fs, b.path(uidlist.Dovecot), b.store.o.Hostname, b.store.o.LockWait)
+		lock, ok, err := uidlist.Lock(b.store.fs, b.path(uidlist.Dovecot), b.store.o.LockWait)
 		if err == nil && !ok {
 			err = inUse(uidlist.Dovecot)
 		}

@@ -5,6 +5,9 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strconv"
+	"strings"
+	"syscall"
 	"time"
 
 	"postbag/internal/durable"
@@ -21,9 +24,11 @@ type DotLock struct {
 }
 
 // Lock takes the dot lock of a file of Dovecot's, as Dovecot does; ok is false
-// when somebody else has it for longer than wait.
-func Lock(fsys *durable.FS, file, hostname string, wait time.Duration) (l *DotLock, ok bool, err error) {
+// when somebody else has it for longer than wait. The lock of a process of this
+// host that is no more counts as forgotten at once.
+func Lock(fsys *durable.FS, file string, wait time.Duration) (l *DotLock, ok bool, err error) {
 	l = &DotLock{fsys, file + ".lock"}
+	hostname, _ := os.Hostname() // the name that Dovecot writes
 	for end := time.Now().Add(wait); ; {
 		f, err := fsys.Create(l.path, 0o600)
 		if err == nil {
@@ -37,7 +42,7 @@ func Lock(fsys *durable.FS, file, hostname string, wait time.Duration) (l *DotLo
 		if !errors.Is(err, fs.ErrExist) {
 			return nil, false, err
 		}
-		if st, err := os.Stat(l.path); err == nil && time.Since(st.ModTime()) > staleAge {
+		if l.forgotten(hostname) {
 			fsys.Remove(l.path)
 			continue
 		}
@@ -46,6 +51,21 @@ func Lock(fsys *durable.FS, file, hostname string, wait time.Duration) (l *DotLo
 		}
 		time.Sleep(5 * time.Millisecond)
 	}
+}
+
+// forgotten reports whether nobody is left who would give the lock back.
+func (l *DotLock) forgotten(hostname string) bool {
+	st, err := os.Stat(l.path)
+	if err != nil {
+		return false
+	}
+	if time.Since(st.ModTime()) > staleAge {
+		return true
+	}
+	text, _ := os.ReadFile(l.path)
+	number, host, _ := strings.Cut(string(text), ":")
+	pid, err := strconv.Atoi(number)
+	return err == nil && pid > 0 && hostname != "" && host == hostname && syscall.Kill(pid, 0) == syscall.ESRCH
 }
 
 // Unlock gives the lock back.

@@ -1,7 +1,9 @@
 package uidlist
 
 import (
+	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"reflect"
 	"testing"
@@ -67,19 +69,41 @@ func TestUIDL(t *testing.T) {
 func TestLock(t *testing.T) {
 	file := filepath.Join(t.TempDir(), Dovecot)
 	fs := durable.New()
-	l, ok, err := Lock(fs, file, "host", 0)
+	l, ok, err := Lock(fs, file, 0)
 	if err != nil || !ok {
 		t.Fatalf("Lock = %t, %v", ok, err)
 	}
-	if _, ok, err := Lock(fs, file, "host", 0); ok || err != nil {
+	if _, ok, err := Lock(fs, file, 0); ok || err != nil {
 		t.Errorf("a second Lock = %t, %v", ok, err)
 	}
 	long := time.Now().Add(-2 * staleAge)
 	if err := os.Chtimes(file+".lock", long, long); err != nil {
 		t.Fatal(err)
 	}
-	if _, ok, err := Lock(fs, file, "host", 0); !ok || err != nil {
+	if _, ok, err := Lock(fs, file, 0); !ok || err != nil {
 		t.Errorf("Lock of a forgotten one = %t, %v", ok, err)
+	}
+	// A process of this host that has ended.
+	dead := exec.Command("true")
+	if err := dead.Run(); err != nil {
+		t.Fatal(err)
+	}
+	host, err := os.Hostname()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for text, want := range map[string]bool{
+		fmt.Sprintf("%d:%s", dead.Process.Pid, host):  true,
+		fmt.Sprintf("%d:elsewhere", dead.Process.Pid): false,
+		fmt.Sprintf("%d:%s", os.Getpid(), host):       false,
+		"":                                            false,
+	} {
+		if err := os.WriteFile(file+".lock", []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, ok, err := Lock(fs, file, 0); ok != want || err != nil {
+			t.Errorf("Lock while %q has it = %t, %v", text, ok, err)
+		}
 	}
 	l.Unlock()
 	if _, err := os.Stat(file + ".lock"); err == nil {

@@ -1,6 +1,13 @@
 package imapsrv
 
-import "strings"
+import (
+	"strings"
+	"time"
+)
+
+// idleNotice is how often an idle client is told that we are still here: what
+// stands between forgets connections that nothing goes over.
+const idleNotice = 2 * time.Minute
 
 // doIdle waits for changes until the client says DONE (RFC 2177).
 func (s *session) doIdle() (string, error) {
@@ -8,12 +15,25 @@ func (s *session) doIdle() (string, error) {
 		return "", err
 	}
 	s.line("+ idling")
-	var changes chan struct{} // never has anything when no folder is selected
+	changes := make(chan struct{}, 1)
 	if s.sel != nil {
 		changes = s.sel.changes
 	}
+	due := time.Now().Add(idleNotice)
+	alarm := time.AfterFunc(idleNotice, func() {
+		select {
+		case changes <- struct{}{}:
+		default: // it wakes us anyhow
+		}
+	})
+	defer alarm.Stop()
 	for {
 		s.update(true)
+		if !time.Now().Before(due) {
+			s.line("* OK still here")
+			due = time.Now().Add(idleNotice)
+			alarm.Reset(idleNotice)
+		}
 		s.c.Busy(false)
 		input, err := s.waitInput(changes)
 		s.c.Busy(true)

@@ -13,6 +13,7 @@
 //	postbag.account      the separator that clients of this account have always
 //	                     seen; the lock for changes of the tree
 //	postbag.uidvalidity  see package mailbox
+//	.A.B/postbag.use     special uses that a folder was made for, one a line
 //	postbag.deleted.*    a deleted folder on its way out; of no meaning to
 //	                     anybody, removed by whoever opens the account next
 //

@@ -15,19 +15,26 @@ import (
 
 const deletedPrefix = "postbag.deleted."
 
-// Create makes a folder. It is there, whole, after a crash.
-func (t *Tree) Create(ctx context.Context, name string) error {
+// Create makes a folder, for special uses (RFC 6154 section 3) if there are any.
+// It is there, whole, after a crash.
+func (t *Tree) Create(ctx context.Context, name string, uses ...string) error {
 	name = t.Canonical(name)
 	dir, err := t.dir(name)
 	if err != nil {
 		return err
 	}
-	return t.change(ctx, func() error { return t.create(name, dir) })
+	return t.change(ctx, func() error {
+		uses, err := t.checkUses(uses)
+		if err != nil {
+			return fmt.Errorf("create %s: %w", name, err)
+		}
+		return t.create(name, dir, uses...)
+	})
 }
 
 // create goes from nothing, or from what a crash has left of a folder without
 // cur/, to a folder. cur/ comes last, so nobody sees half a folder.
-func (t *Tree) create(name, dir string) error {
+func (t *Tree) create(name, dir string, uses ...string) error {
 	if isFolder(dir) {
 		return fmt.Errorf("create %s: %w", name, ErrExists)
 	}
@@ -38,6 +45,9 @@ func (t *Tree) create(name, dir string) error {
 	}
 	// The marker by which delivery agents know a folder from an INBOX.
 	if err := t.fs.WriteFile(filepath.Join(dir, "maildirfolder"), nil, 0o600); err != nil {
+		return fmt.Errorf("create %s: %w", name, err)
+	}
+	if err := t.writeUses(dir, uses); err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
 	}
 	if err := t.fs.SyncDir(t.root); err != nil {

@@ -108,12 +108,24 @@ var specialUses = map[string]string{
 	"sent": `\Sent`, "drafts": `\Drafts`, "trash": `\Trash`, "junk": `\Junk`, "archive": `\Archive`,
 }
 
-// specialUse gives each use to one folder.
+// specialUse gives each use to one folder: the first that was made for it, else
+// the first that has its name.
 func specialUse(list []Folder) {
 	taken := map[string]bool{}
 	for i := range list {
+		if !list[i].Exists {
+			continue
+		}
+		for _, use := range readUses(list[i].Dir) {
+			if !taken[use] {
+				list[i].SpecialUse = append(list[i].SpecialUse, use)
+				taken[use] = true
+			}
+		}
+	}
+	for i := range list {
 		use := specialUses[strings.ToLower(list[i].Name)]
-		if use != "" && list[i].Exists && !taken[use] {
+		if use != "" && list[i].Exists && !taken[use] && list[i].SpecialUse == nil {
 			list[i].SpecialUse = []string{use}
 			taken[use] = true
 		}

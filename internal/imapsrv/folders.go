@@ -47,11 +47,15 @@ func (s *session) oneFolder(do func(ctx context.Context, name string) error) (st
 // doCreate makes a folder, and tells its MAILBOXID (RFC 8474 section 4.1).
 func (s *session) doCreate() (string, error) {
 	name, err := s.spName()
+	var uses []string
+	if err == nil {
+		uses, err = s.createParams()
+	}
 	if err == nil {
 		err = s.crlf()
 	}
 	if err == nil {
-		err = s.tree.Create(s.ctx, name)
+		err = s.tree.Create(s.ctx, name, uses...)
 	}
 	if err != nil {
 		return "", err
@@ -62,6 +66,27 @@ func (s *session) doCreate() (string, error) {
 	}
 	defer folder.Close()
 	return "[MAILBOXID (" + folder.MailboxID() + ")] done", nil
+}
+
+// createParams reads (USE (\Sent ...)), which may be missing (RFC 6154 section 3).
+func (s *session) createParams() (uses []string, err error) {
+	if !s.in.Accept(' ') {
+		return nil, nil
+	}
+	err = s.in.List(func() error {
+		name, err := s.in.Atom()
+		if err == nil && !strings.EqualFold(name, "USE") {
+			err = bad("parameter " + name + " is not known")
+		}
+		if err == nil {
+			err = s.sp()
+		}
+		if err == nil {
+			uses, err = s.flagList(false)
+		}
+		return err
+	})
+	return uses, err
 }
 
 // doDelete removes a folder. A session that has it selected has none from then

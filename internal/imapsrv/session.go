@@ -231,7 +231,8 @@ func (s *session) failed(err error) *answer {
 		mailbox.ErrInUse: "[INUSE] mailbox is in use, try again later", mailbox.ErrExpunged: "[EXPUNGEISSUED] some messages are gone",
 		mailbox.ErrGone: "[NONEXISTENT] mailbox is gone", account.ErrNoFolder: "[NONEXISTENT] no such mailbox",
 		account.ErrExists: "[ALREADYEXISTS] mailbox exists already", account.ErrBadName: "[CANNOT] not a name for a mailbox",
-		account.ErrInbox: "[CANNOT] INBOX cannot be deleted",
+		account.ErrBadUse: "[USEATTR] no mailbox can be made for that use, or another one has it",
+		account.ErrInbox:  "[CANNOT] INBOX cannot be deleted",
 	} {
 		if errors.Is(err, target) {
 			return &answer{"NO", text}

@@ -35,6 +35,7 @@ type host struct {
 	intake   *queue.Intake
 	runner   *queue.Runner
 	client   *smtpout.Client
+	resolver *resolve.Resolver
 }
 
 // open puts the parts together.
@@ -59,7 +60,9 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 		RetryMin: v.Duration("retry-min"), RetryMax: v.Duration("retry-max"), Lifetime: v.Duration("queue-lifetime"),
 		DelayWarning: v.Duration("delay-warning"), Concurrency: v.Int("concurrency"), StopTimeout: v.Duration("stop-timeout"),
 	}
-	h.server.Store(h.newServer())
+	if err := h.makeServer(); err != nil {
+		return nil, status.Exit(status.ExConfig, "sender-login", err)
+	}
 	return h, nil
 }
 
@@ -89,21 +92,28 @@ func (h *host) reload() error {
 	if err := h.loadRecipients(); err != nil {
 		return err
 	}
-	h.server.Store(h.newServer())
+	if err := h.makeServer(); err != nil {
+		return err
+	}
 	return h.expander.Get().Aliases.Check()
 }
 
-// newServer holds what all sessions share.
-func (h *host) newServer() *smtpsrv.Server {
+// makeServer makes what all sessions share.
+func (h *host) makeServer() error {
 	v := h.Values
+	senders, err := h.senders()
+	if err != nil {
+		return err
+	}
 	s := &smtpsrv.Server{
 		Hostname: v.String("hostname"), Origin: v.String("origin"), Intake: intake{h.intake}, Recipients: h,
 		Throttle: h.Throttle, RelayFrom: v.Nets("relay-from"), AuthOnMX: v.Bool("auth-on-mx"), Plaintext: v.String("plaintext-auth"),
 		StartTLS: true, Normalize: v.String("bare-newline") == "normalize", MaxSize: v.Size("max-size"),
 		MaxRecipients: v.Int("max-recipients"), IdleTimeout: v.Duration("idle-timeout"), Log: h.Log, UID: os.Getuid(),
 	}
-	s.Accounts = h.Accounts
-	return s
+	s.Accounts, s.Senders = h.Accounts, senders
+	h.server.Store(s)
+	return nil
 }
 
 // Local, Relay, Check and Resolve ask the Expander in force.
@@ -137,6 +147,7 @@ func (i intake) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transac
 func (h *host) remote() (*deliver.Remote, error) {
 	v := h.Values
 	resolver := resolve.New(v.String("resolver"))
+	h.resolver = resolver
 	if v.Bool("resolver-trust-ad") {
 		resolver.TrustAD()
 	}

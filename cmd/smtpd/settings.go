@@ -24,6 +24,8 @@ var own = []config.Setting{
 	{Name: "smtp-port", Arg: "N", Usage: "port of MX hosts", Kind: config.Number, Default: "25"},
 	{Name: "tls-ca", Arg: "FILE", Usage: "certificates that other hosts are checked by, PEM (default: the system's)", File: true},
 	{Name: "max-size", Arg: "SIZE", Usage: "largest message", Kind: config.Size, Default: "50M"},
+	{Name: "min-free", Arg: "SIZE", Usage: "take no letter while the disk of the spool has less room; 0: never", Kind: config.Size, Default: "0"},
+	{Name: "sender-login", Arg: "FILE", Usage: "who may write as which address: ADDRESS LOGIN,... a line", File: true},
 	{Name: "max-recipients", Arg: "N", Usage: "recipients of a message", Kind: config.Number, Default: "1000"},
 	{Name: "bare-newline", Arg: "WHAT", Usage: "a bare CR or LF from strangers: reject or normalize", Default: "reject", OneOf: []string{"reject", "normalize"}},
 	{Name: "auth-on-mx", Usage: "offer AUTH to everybody on smtp:// too", Kind: config.Switch},
@@ -74,6 +76,11 @@ func check(ctx context.Context, v *config.Values) []error {
 	}
 	if _, err := roots(v); err != nil {
 		faults = append(faults, err)
+	}
+	if path := v.String("sender-login"); path != "" {
+		if _, err := readOwners(path); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	return faults
 }

@@ -352,8 +352,8 @@ func systemHostname() string {
 // top of a file that others read too. A test holds it against the programs.
 var knownKeys = []string{
 	"aliases", "auth-on-mx", "bare-newline", "bind", "concurrency", "delay-warning", "delete", "delete-after", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
-	"keep", "listen", "log-format", "log-level", "maildir", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "no-queue-runner",
+	"keep", "listen", "log-format", "log-level", "maildir", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "min-free", "no-queue-runner",
 	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "recipient-delimiter",
-	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "smarthost", "smtp-port", "spool", "state", "stop-timeout",
+	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "sender-login", "smarthost", "smtp-port", "spool", "state", "stop-timeout",
 	"tls", "tls-ca", "tls-cert", "tls-insecure", "tls-key", "to", "users", "virtual", "watch",
 }

@@ -53,6 +53,12 @@ func (s *session) openMail(path string) {
 		if from.Domain == "" && !from.IsNull() {
 			from.Domain = s.origin()
 		}
+		if err := s.senderRefused(from, opts.Size); err != nil {
+			s.refuseStatus(err)
+			s.Log.Refused(s.ctx, s.peerIP(), from.String(), "", err.Error())
+			s.fault()
+			return
+		}
 		s.mail = &envelope{from: from, opts: opts}
 		s.reply(250, "2.1.0", "Ok")
 	}

@@ -44,7 +44,8 @@ func (s *session) keywords() []string {
 	if s.dsnOffered() {
 		words = append(words, "DSN")
 	}
-	return append(words, "SMTPUTF8", "CHUNKING")
+	limit := orDefault(s.MaxRecipients, defaultMaxRecipients)
+	return append(words, "SMTPUTF8", "CHUNKING", "LIMITS RCPTMAX="+strconv.Itoa(limit)) // RFC 9422
 }
 
 func (s *session) maxSize() int64 { return orDefault(s.MaxSize, defaultMaxSize) }

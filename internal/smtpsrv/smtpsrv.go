@@ -112,6 +112,7 @@ type Server struct {
 	AuthOnMX   bool           // offer AUTH on smtp:// to everybody
 	Plaintext  string         // policy for Conn.PlaintextOK
 	StartTLS   bool           // a certificate is there
+	Senders    Senders        // who may write what as the reverse-path
 	Normalize  bool           // take bare CR and LF from strangers too, as line ends
 
 	MaxSize       int64         // octets of a letter; 0 means 50 MiB

@@ -162,6 +162,12 @@ func history(e *spool.Entry, events []spool.Event) string {
 				words = append(words, s)
 			}
 		}
+		if ev.Via != "" {
+			words = append(words, "via "+ev.Via)
+		}
+		if ev.Cause != "" {
+			words = append(words, "("+ev.Cause+")")
+		}
 		b.WriteString(masked(strings.Join(words, " ")) + "\n")
 	}
 	return b.String()

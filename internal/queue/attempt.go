@@ -372,7 +372,10 @@ func (a *attempt) local(ctx context.Context, targets []*target) {
 		if r.Err != nil && r.Undo == nil && targets[i].placed != nil {
 			name = "" // what the journal says of it has to stay its last word
 		}
-		o := deliver.Outcome{Err: r.Err, Reply: "delivered to mailbox"}
+		o := deliver.Outcome{Err: r.Err}
+		if r.Err == nil {
+			o.Reply = "delivered to mailbox"
+		}
 		events = append(events, a.outcome(ctx, targets[i].rcpts, name, targets[i].dest.Dir, o)...)
 	}
 	if a.note(ctx, events) != nil {
@@ -411,8 +414,10 @@ func (a *attempt) outcome(ctx context.Context, rcpts []int, name, where string, 
 		}
 		if o.Reply == "" {
 			_, _, e.Reply = status.Reply(o.Err)
+			e.Cause = o.Err.Error()
 		}
 	}
+	e.Via = where
 	var events []spool.Event
 	for _, i := range rcpts {
 		e.Rcpt = i

@@ -328,6 +328,24 @@ func TestADeadDestinationDoesNotHoldUpTheOthers(t *testing.T) {
 	}
 }
 
+func TestWhatIsRecordedOfAnAttemptTellsWhy(t *testing.T) {
+	w := newWorld(t)
+	os.MkdirAll(filepath.Join(w.dir, "bob", "tmp"), 0o700) // without new/: cannot be placed
+	w.send("x@far.example", "bob@here.example", "wait@far.example")
+	w.once()
+	q := w.queued()
+	if len(q) != 1 {
+		t.Fatalf("%d queued", len(q))
+	}
+	bob, far := q[0].Progress.Rcpts[0].Last, q[0].Progress.Rcpts[1].Last
+	if bob.Kind != spool.Deferred || bob.Reply != "local error, try again later" || !strings.Contains(bob.Cause, "no such file") || bob.Via != filepath.Join(w.dir, "bob") {
+		t.Errorf("of a Maildir: %+v", bob)
+	}
+	if far.Kind != spool.Deferred || far.Reply != "450 4.2.0 later" || far.Cause != "" || far.Via != "far.example" {
+		t.Errorf("of another host: %+v", far)
+	}
+}
+
 func TestLMTPAnswersForEachRecipient(t *testing.T) {
 	w := newWorld(t)
 	os.MkdirAll(filepath.Join(w.dir, "bob", "tmp"), 0o700) // without new/: cannot be placed

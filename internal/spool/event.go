@@ -38,6 +38,8 @@ type Event struct {
 	Reply  string `json:"m,omitempty"` // what the next hop said, or why
 	Host   string `json:"h,omitempty"` // who said so
 	Took   bool   `json:"q,omitempty"` // Delivered: the next host will report on it
+	Via    string `json:"v,omitempty"` // the rule that chose the way: a route, "mx:DOMAIN", a Maildir
+	Cause  string `json:"c,omitempty"` // what this host alone may know of a failure; never in a report
 
 	Dir  string `json:"dir,omitempty"`
 	Tmp  string `json:"tmp,omitempty"`
@@ -47,13 +49,16 @@ type Event struct {
 // At is the time in Next.
 func (e Event) At() time.Time { return time.UnixMicro(e.Next) }
 
-// maxReply bounds what a next hop may make us write.
+// maxReply bounds what a next hop may make us write, and what causes may.
 const maxReply = 2000
 
 func (e Event) encode() ([]byte, error) {
 	e.Usec = e.Time.UnixMicro()
 	if len(e.Reply) > maxReply {
 		e.Reply = e.Reply[:maxReply]
+	}
+	if len(e.Cause) > maxReply {
+		e.Cause = e.Cause[:maxReply]
 	}
 	b, err := json.Marshal(e)
 	if err == nil && len(b) > maxFrame {

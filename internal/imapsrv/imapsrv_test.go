@@ -2,6 +2,7 @@ package imapsrv
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -278,6 +279,32 @@ func TestSequenceNumbersStayDuringFetch(t *testing.T) {
 		C d FETCH 2 UID
 		S \* 2 FETCH \(UID 3\)
 		S d OK .*`)
+}
+
+// A clearConn is one over which no password may go.
+type clearConn struct{ scriptConn }
+
+func (*clearConn) PlaintextOK(string) bool { return false }
+
+func TestNoPasswordsInTheClear(t *testing.T) {
+	f := newFixture(t)
+	c := &clearConn{scriptConn{in: bytes.NewReader([]byte("a LOGIN ann \"open sesame\"\r\nb AUTHENTICATE PLAIN AGFubgBvcGVuIHNlc2FtZQ==\r\nc SELECT INBOX\r\n")), out: &bytes.Buffer{}}}
+	f.server.Serve(t.Context(), c)
+	got := c.out.String()
+	for _, want := range []string{" LOGINDISABLED]", "\r\na NO [PRIVACYREQUIRED] ", "\r\nb NO ", "\r\nc BAD "} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in %q", want, got)
+		}
+	}
+	if strings.Contains(got, "AUTH=PLAIN") || strings.Contains(got, "AUTH=LOGIN") {
+		t.Errorf("it asks for passwords: %q", got)
+	}
+}
+
+func TestPreauth(t *testing.T) {
+	f := newFixture(t)
+	f.server.Preauth = &auth.Account{Name: "ann"}
+	f.talk(f.dial(), "S \\* PREAUTH \\[CAPABILITY .*\\] logged in as ann\nC a LOGIN ann x\nS a BAD .*\nC b UNAUTHENTICATE\nS b NO .*\nC c SELECT INBOX\nS...\nS c OK .*")
 }
 
 func TestMatch(t *testing.T) {

@@ -139,19 +139,16 @@ func (r *Reader) AcceptAll(want string) (bool, error) {
 
 // AcceptWord reads a word of capitals if it is the next atom, in whatever case.
 func (r *Reader) AcceptWord(word string) (bool, error) {
-	got, err := r.br.Peek(1)
-	if err != nil {
-		return false, err
-	}
 	for n := 1; n <= len(word); n++ {
-		if got, err = r.br.Peek(n); err != nil {
+		got, err := r.br.Peek(n)
+		if err != nil {
 			return false, err
 		}
 		if got[n-1]&^0x20 != word[n-1] {
 			return false, nil
 		}
 	}
-	if got, err = r.br.Peek(len(word) + 1); err != nil || isAtom(got[len(word)]) {
+	if got, err := r.br.Peek(len(word) + 1); err != nil || isAtom(got[len(word)]) {
 		return false, err
 	}
 	for range word {

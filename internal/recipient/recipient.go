@@ -13,10 +13,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	iofs "io/fs"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	"postbag/internal/address"
@@ -451,32 +449,4 @@ func (e *Expander) Where(ctx context.Context, a address.Address) ([]string, erro
 		}
 	}
 	return all, nil
-}
-
-// SystemAccounts are root and the accounts with uid 1000 and above of a
-// passwd(5) file. Their mail lies in the spool, under the uid of the daemon.
-type SystemAccounts struct{ Path string }
-
-// Lookup finds an account; the file is read each time, for few ask. One that is
-// missing has none; one that cannot be read keeps mail waiting.
-func (s SystemAccounts) Lookup(name string) (auth.Account, bool, error) {
-	b, err := os.ReadFile(s.Path)
-	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return auth.Account{}, false, fmt.Errorf("read accounts: %w", err)
-	}
-	for _, line := range strings.Split(string(b), "\n") {
-		f := strings.Split(line, ":")
-		if len(f) == 7 && strings.EqualFold(f[0], name) && hasMail(f[2]) {
-			uid, uerr := strconv.Atoi(f[2])
-			gid, gerr := strconv.Atoi(f[3])
-			return auth.Account{Name: f[0], UID: uid, GID: gid, Home: f[5], Maildir: inSpool}, uerr == nil && gerr == nil, nil
-		}
-	}
-	return auth.Account{}, false, nil
-}
-
-// hasMail tells by a uid whether the account is a person's: not nobody's.
-func hasMail(uid string) bool {
-	n, err := strconv.ParseUint(uid, 10, 32)
-	return err == nil && (n == 0 || n >= 1000 && n != 65534)
 }

@@ -55,7 +55,7 @@ func testExpander(t *testing.T) *Expander {
 	}
 	return &Expander{
 		Hostname: "host.here.example", Origin: "corp.example", Domains: []string{"here.example"}, Delimiter: "+",
-		System: SystemAccounts{filepath.Join(dir, "passwd")}, Aliases: alias.Open(filepath.Join(dir, "aliases")),
+		System: SystemAccounts{Path: filepath.Join(dir, "passwd")}, Aliases: alias.Open(filepath.Join(dir, "aliases")),
 		Virtual: alias.OpenVirtual(filepath.Join(dir, "virtual")),
 		Routes:  table, Maildirs: auth.Template{Text: "%h/Maildir", Spool: "/spool"},
 	}
@@ -130,7 +130,7 @@ func TestResolve(t *testing.T) {
 
 func TestFilesThatCannotBeReadKeepMailWaiting(t *testing.T) {
 	e := testExpander(t)
-	e.System = SystemAccounts{t.TempDir()} // a directory
+	e.System = SystemAccounts{Path: t.TempDir()} // a directory
 	if got := where(e, "ann@here.example"); got != "4.3.0" {
 		t.Errorf("accounts that cannot be read: %s", got)
 	}

@@ -23,7 +23,7 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 	if _, err := accounts.current(); err == nil {
 		e.Accounts = accounts
 	} else {
-		e.System = recipient.SystemAccounts{Path: "/etc/passwd"}
+		e.System = recipient.SystemAccounts{Path: "/etc/passwd", Switch: "/etc/nsswitch.conf"}
 	}
 	if path := v.String("virtual"); path != "" {
 		e.Virtual = alias.OpenVirtual(path)

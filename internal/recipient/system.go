@@ -1,0 +1,109 @@
+package recipient
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	iofs "io/fs"
+	"os"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"postbag/internal/auth"
+)
+
+// SystemAccounts are root and the accounts with uid 1000 and above of a
+// passwd(5) file and, where nsswitch.conf(5) names more than files, of getent(1):
+// LDAP, SSSD and the like. Their mail lies in the spool, under the uid of the
+// daemon.
+type SystemAccounts struct {
+	Path   string
+	Switch string // nsswitch.conf; "": the file is all
+}
+
+// getentTime bounds a question to getent, whose servers may be far away.
+const getentTime = 10 * time.Second
+
+// notFound is getent's exit code for a name that there is not.
+const notFound = 2
+
+// Lookup finds an account; the file is read each time, for few ask. One that is
+// missing has none; one that cannot be read keeps mail waiting.
+func (s SystemAccounts) Lookup(name string) (auth.Account, bool, error) {
+	b, err := os.ReadFile(s.Path)
+	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return auth.Account{}, false, fmt.Errorf("read accounts: %w", err)
+	}
+	for _, line := range strings.Split(string(b), "\n") {
+		if a, ok := personOf(line, name); ok {
+			return a, true, nil
+		}
+	}
+	if !isLogin(name) || !s.switched() {
+		return auth.Account{}, false, nil
+	}
+	return getent(name)
+}
+
+// personOf reads a line of passwd(5), if it is that account, and a person's.
+func personOf(line, name string) (auth.Account, bool) {
+	f := strings.Split(line, ":")
+	if len(f) != 7 || !strings.EqualFold(f[0], name) || !hasMail(f[2]) {
+		return auth.Account{}, false
+	}
+	uid, uerr := strconv.Atoi(f[2])
+	gid, gerr := strconv.Atoi(f[3])
+	return auth.Account{Name: f[0], UID: uid, GID: gid, Home: f[5], Maildir: inSpool}, uerr == nil && gerr == nil
+}
+
+// hasMail tells by a uid whether the account is a person's: not nobody's.
+func hasMail(uid string) bool {
+	n, err := strconv.ParseUint(uid, 10, 32)
+	return err == nil && (n == 0 || n >= 1000 && n != 65534)
+}
+
+// isLogin tells what may be the name of an account: it becomes an argument.
+func isLogin(name string) bool {
+	strange := func(c rune) bool {
+		return !(c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9' || c == '.' || c == '_' || c == '-')
+	}
+	return name != "" && name[0] != '-' && len(name) <= 256 && !strings.ContainsFunc(name, strange)
+}
+
+// switched reports whether accounts come from more than files.
+func (s SystemAccounts) switched() bool {
+	if s.Switch == "" {
+		return false
+	}
+	b, _ := os.ReadFile(s.Switch)
+	for _, line := range strings.Split(string(b), "\n") {
+		line, _, _ := strings.Cut(line, "#")
+		sources, ok := strings.CutPrefix(strings.TrimSpace(line), "passwd:")
+		if ok {
+			return slices.ContainsFunc(strings.Fields(sources), func(source string) bool {
+				return source[0] != '[' && source != "files" && source != "compat" && source != "systemd"
+			})
+		}
+	}
+	return false
+}
+
+// getent asks the system's sources. It is a program, for they are libraries of C.
+func getent(name string) (auth.Account, bool, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), getentTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, "getent", "passwd", name).Output()
+	var exit *exec.ExitError
+	if errors.As(err, &exit) && exit.ExitCode() == notFound {
+		return auth.Account{}, false, nil
+	}
+	if err != nil {
+		return auth.Account{}, false, fmt.Errorf("getent passwd %s: %w", name, err)
+	}
+	// Asked for a number it gives the account with that uid.
+	a, ok := personOf(strings.TrimSpace(string(out)), name)
+	return a, ok, nil
+}

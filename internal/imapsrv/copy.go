@@ -27,6 +27,9 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 	if move && s.sel.readOnly {
 		return "", no("[READ-ONLY] mailbox is read-only")
 	}
+	if !byUID && s.someGone(positions) {
+		return "", no("[EXPUNGEISSUED] some of the messages are gone") // all are copied, or none
+	}
 	to, err := s.tree.Open(s.ctx, name)
 	if err != nil {
 		return "", tryCreate(err)
@@ -46,6 +49,16 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 	}
 	s.line("* OK " + code + " done") // RFC 6851 section 4.3: before the EXPUNGE responses
 	return s.highestNow(true) + "done", nil
+}
+
+// someGone reports whether others have expunged letters that this session still
+// has numbers for. UIDs that are not there are passed over (RFC 9051 section 6.4.9).
+func (s *session) someGone(positions []int) bool {
+	cur := s.sel.folder.View()
+	return cur != s.sel.view && slices.ContainsFunc(positions, func(i int) bool {
+		_, there := cur.Index(s.sel.view.At(i).UID)
+		return !there
+	})
 }
 
 // formatInOrder writes numbers in their order; ascending ones as ranges.

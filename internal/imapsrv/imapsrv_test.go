@@ -272,6 +272,13 @@ func TestSequenceNumbersStayDuringFetch(t *testing.T) {
 		C b FETCH 3 UID
 		S...
 		S b OK .*
+		C b2 COPY 1:2 INBOX
+		S b2 NO \[EXPUNGEISSUED\] .*
+		C b3 FETCH 1 BODY.PEEK[TEXT]
+		S \* 1 FETCH \(BODY\[TEXT\] \{3\}
+		S y
+		S \)
+		S b3 OK .*
 		C c NOOP
 		S \* 1 EXPUNGE
 		S...

@@ -85,15 +85,24 @@ func (a *attempt) tell(ctx context.Context, n notice) error {
 	return a.recordReport(ctx, id, events...)
 }
 
-// recordReport records that a report is in the queue, and lets it go.
+// recordReport records that a report is in the queue, and lets it go; not all at
+// once that one sender gets.
 func (a *attempt) recordReport(ctx context.Context, id spool.ID, events ...spool.Event) error {
 	if err := a.record(ctx, events...); err != nil {
 		return err
 	}
-	if id != "" {
-		a.add(id, soon, false)
-		a.poke()
+	if id == "" {
+		return nil
 	}
+	at := soon
+	if wait := a.reports.wait(a.e.From.String(), a.now()); wait > 0 {
+		at = a.now().Add(wait)
+		if err := a.Spool.Postpone(ctx, id, at); err != nil {
+			a.events.Trouble(ctx, "postpone report "+string(id), err)
+		}
+	}
+	a.add(id, at, false)
+	a.poke()
 	return nil
 }
 

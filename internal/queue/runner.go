@@ -98,6 +98,7 @@ type work struct {
 	events  Events
 	once    bool
 	changed chan struct{} // something may start
+	reports pacer
 
 	attempts sync.WaitGroup
 	mu       sync.Mutex
@@ -145,6 +146,7 @@ func (w *work) loop(ctx context.Context, listener *spool.Listener) {
 		case <-full.C:
 			w.clean(ctx)
 			w.tidy()
+			w.reports.tidy(w.now())
 			w.rescan(ctx)
 		case <-timer.C:
 		case <-w.changed:

@@ -193,3 +193,26 @@ func TestAMessageIsNotStartedTwice(t *testing.T) {
 		t.Errorf("started a second time as it became due: %v", st)
 	}
 }
+
+func TestReportsToOneSenderAreSpread(t *testing.T) {
+	var p pacer
+	now := time.Unix(1e9, 0)
+	for i := range reportBurst {
+		if d := p.wait("ann", now); d != 0 {
+			t.Fatalf("report %d waits %v", i, d)
+		}
+	}
+	for i := range 3 {
+		if d, want := p.wait("ann", now), time.Duration(i+1)*reportEvery; d != want {
+			t.Errorf("report %d after the burst waits %v, want %v", i, d, want)
+		}
+	}
+	if d := p.wait("bob", now); d != 0 {
+		t.Errorf("another sender waits %v", d)
+	}
+	now = now.Add(time.Hour)
+	p.tidy(now)
+	if d := p.wait("ann", now); d != 0 || len(p.next) != 1 {
+		t.Errorf("an hour later: %v, %d remembered", d, len(p.next))
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 )
 
 // Hold keeps a message from being attempted.
@@ -30,8 +31,13 @@ func (s *Spool) Release(ctx context.Context, id ID) error {
 
 // Retry makes a message due now.
 func (s *Spool) Retry(ctx context.Context, id ID) error {
+	return s.Postpone(ctx, id, s.now())
+}
+
+// Postpone makes a message due at a time.
+func (s *Spool) Postpone(ctx context.Context, id ID, at time.Time) error {
 	return s.with(ctx, id, func(l *Locked) error {
-		return l.Record(ctx, Event{Kind: Retry, Next: s.now().UnixMicro()})
+		return l.Record(ctx, Event{Kind: Retry, Next: at.UnixMicro()})
 	})
 }
 

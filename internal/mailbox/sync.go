@@ -114,7 +114,7 @@ func (b *box) record(l *listing, d *difference) error {
 	}
 	if len(d.absent) > 0 || len(d.twins) > 0 {
 		var err error
-		if l, d, err = b.confirm(l, d); err != nil {
+		if l, d, err = b.confirm(d); err != nil {
 			return err
 		}
 	}
@@ -134,7 +134,7 @@ func (b *box) record(l *listing, d *difference) error {
 // confirm scans again. A letter is gone only if two scans missed it, the second
 // with nothing moving meanwhile; a base name is there twice only if such a scan
 // shows it twice. What cannot be confirmed is left for the next time.
-func (b *box) confirm(l *listing, d *difference) (*listing, *difference, error) {
+func (b *box) confirm(d *difference) (*listing, *difference, error) {
 	missed := map[uint32]bool{}
 	for _, uid := range d.absent {
 		missed[uid] = true

@@ -232,7 +232,7 @@ type fetching struct {
 func (s *session) fetchOne(pos int, items []item) error {
 	f := &fetching{session: s, pos: pos, letter: s.sel.view.At(pos), first: true}
 	f.now = s.current(f.letter)
-	f.source = &source{folder: s.sel.folder, letter: f.letter, ctx: s.ctx}
+	f.source = s.sourceOf(source{letter: f.letter})
 	defer f.source.close()
 	// Flags that changed since this version, as \Seen just did, are told too.
 	tells := asksFlags(items) || asksText(items) && f.now.ModSeq != f.letter.ModSeq && s.sel.told[f.now.UID] != f.now.ModSeq
@@ -358,13 +358,35 @@ func (f *fetching) add(it item) error {
 	return nil
 }
 
+// addStructure writes what the cache has, or has now. Clients that have enabled
+// UTF-8 get another form of a letter that is not ASCII.
 func (f *fetching) addStructure(name string) error {
+	e, err := f.source.facts()
+	if err != nil {
+		return err
+	}
+	if f.utf8 && !e.ASCII {
+		return f.addUTF8(name)
+	}
+	f.name(name)
+	switch name {
+	case "ENVELOPE":
+		f.b = append(f.b, e.Envelope...)
+	case "BODY":
+		f.b = append(f.b, e.Body...)
+	default:
+		f.b = append(f.b, e.BodyStructure...)
+	}
+	return nil
+}
+
+func (f *fetching) addUTF8(name string) error {
 	part, err := f.source.structure()
 	if err != nil {
 		return err
 	}
 	f.name(name)
-	e := encoder{b: f.b, utf8: f.utf8}
+	e := encoder{b: f.b, utf8: true}
 	if name == "ENVELOPE" {
 		e.envelope(part.Envelope())
 	} else {

@@ -17,7 +17,7 @@ type row struct {
 	pos    int
 	letter *mailbox.Letter
 	src    *source
-	head   *mime.Part
+	head   mime.Header // its cachedFields
 }
 
 func (r *row) close() {
@@ -28,7 +28,7 @@ func (r *row) close() {
 
 func (r *row) source() *source {
 	if r.src == nil {
-		r.src = &source{ctx: r.ctx, folder: r.sel.folder, letter: r.letter}
+		r.src = r.sourceOf(source{letter: r.letter})
 	}
 	return r.src
 }
@@ -60,21 +60,19 @@ func (r *row) Saved() time.Time {
 	return time.Time{}
 }
 
-func (r *row) header() (mime.Header, error) {
+func (r *row) header() (h mime.Header, err error) {
 	if r.head == nil {
-		c, err := r.source().content()
-		if err != nil {
-			return nil, err
-		}
-		if r.head, err = mime.ParseHeader(c); err != nil {
-			return nil, err
-		}
+		r.head, err = r.source().fields()
 	}
-	return r.head.Header, nil
+	return r.head, err
 }
 
 func (r *row) Fields(name string) ([]string, error) {
-	h, err := r.header()
+	ask := r.header
+	if !cachedFields[strings.ToUpper(name)] {
+		ask = r.source().header
+	}
+	h, err := ask()
 	if err != nil {
 		return nil, err
 	}

@@ -11,6 +11,7 @@ import (
 
 	"postbag/internal/imapwire"
 	"postbag/internal/mailbox"
+	"postbag/internal/mailcache"
 	"postbag/internal/mime"
 )
 
@@ -123,6 +124,8 @@ type source struct {
 	ctx    context.Context
 	folder *mailbox.Folder
 	letter *mailbox.Letter
+	cache  *mailcache.Cache
+	known  *mailcache.Entry // what the cache has
 	part   *mime.Part
 	open   *mailbox.Content
 }

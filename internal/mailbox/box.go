@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"postbag/internal/durable"
+	"postbag/internal/mailcache"
 	"postbag/internal/mboxlog"
 )
 
@@ -22,6 +23,7 @@ import (
 const (
 	logName     = "postbag.log"
 	snapName    = "postbag.snap"
+	cacheName   = "postbag.cache"
 	openName    = "postbag.open"     // each process that has the folder open holds a shared lock on it
 	expungedDir = "postbag.expunged" // expunged letters that some session may still read
 )
@@ -58,6 +60,10 @@ type box struct {
 	mu    sync.Mutex
 	st    state
 	facts map[uint32]fact // learnt since the last record of facts
+
+	cacheMu sync.Mutex
+	cache   *mailcache.Cache // opened when it is asked for
+	cacheOf identity         // the folder that it is of
 
 	view  atomic.Pointer[View]
 	feed  feed
@@ -213,6 +219,7 @@ func (b *box) close() {
 		b.openFile.Close()
 	}
 	b.closeSnap()
+	b.closeCache()
 	b.log, b.openFile, b.locked = nil, nil, false
 	b.seen, b.snapSeen, b.snapEnd = stamps{}, stamps{}, 0
 	b.mu.Lock()

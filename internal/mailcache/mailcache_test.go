@@ -1,0 +1,189 @@
+package mailcache
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"reflect"
+	"sync"
+	"testing"
+)
+
+func entry(n int) Entry {
+	return Entry{
+		ASCII: n%2 == 0, Envelope: fmt.Appendf(nil, "(env %d)", n), Body: []byte("(b)"), BodyStructure: fmt.Appendf(nil, "(bs %d)", n),
+		Fields: []Field{{"Subject", fmt.Sprint("letter ", n)}, {"To", ""}},
+	}
+}
+
+func (c *Cache) mustHave(t *testing.T, from, to int) {
+	t.Helper()
+	for n := from; n <= to; n++ {
+		if e, ok := c.Get(uint32(n)); !ok || !reflect.DeepEqual(e, entry(n)) {
+			t.Fatalf("letter %d: %v, %+v", n, ok, e)
+		}
+	}
+}
+
+func fill(c *Cache, from, to int) {
+	for n := from; n <= to; n++ {
+		c.Put(uint32(n), entry(n))
+	}
+}
+
+func TestWhatWasPutIsThereAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	c := Open(path, "F1 7", 5000)
+	fill(c, 1, 3000)
+	c.mustHave(t, 1, 3000) // some of it not yet in the file
+	c.Close()
+	c = Open(path, "F1 7", 5000)
+	defer c.Close()
+	c.mustHave(t, 1, 3000)
+	c.mustHave(t, 7, 7) // backwards
+	if _, ok := c.Get(3001); ok {
+		t.Error("a letter that nobody put")
+	}
+}
+
+func TestAnotherFolderInItsPlaceHasNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	c := Open(path, "F1 7", 5000)
+	fill(c, 1, 10)
+	c.Close()
+	c = Open(path, "F1 8", 5000)
+	defer c.Close()
+	if _, ok := c.Get(1); ok {
+		t.Error("it has the other folder's")
+	}
+	fill(c, 1, 10)
+	c.Flush()
+	c.mustHave(t, 1, 10)
+}
+
+func TestLettersThatAreGoneDoNotGatherForEver(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	c := Open(path, "F", 0)
+	fill(c, 1, spare+1)
+	c.Close()
+	c = Open(path, "F", 1)
+	c.mustHave(t, 1, spare+1)
+	c.Close()
+	c = Open(path, "F", 0)
+	defer c.Close()
+	if _, ok := c.Get(1); ok {
+		t.Error("it has kept them")
+	}
+}
+
+func TestTwoWritersSeeEachOthersEntries(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	a := Open(path, "F", 5000)
+	b := Open(path, "F", 5000)
+	defer a.Close()
+	defer b.Close()
+	var wg sync.WaitGroup
+	wg.Go(func() { fill(a, 1, 2000); a.Flush() })
+	wg.Go(func() { fill(b, 1001, 3000); b.Flush() })
+	wg.Wait()
+	a.mustHave(t, 1, 3000)
+	b.mustHave(t, 1, 3000)
+}
+
+func TestDamageIsNeverShown(t *testing.T) {
+	for name, harm := range map[string]func(t *testing.T, path string, text []byte){
+		"a flipped bit in a payload": func(t *testing.T, path string, text []byte) {
+			text[len(text)-3] ^= 4
+			write(t, path, text)
+		},
+		"a flipped bit in a frame": func(t *testing.T, path string, text []byte) {
+			text[len("postbag cache 1 F\n")+5] ^= 4
+			write(t, path, text)
+		},
+		"a torn end":        func(t *testing.T, path string, text []byte) { write(t, path, text[:len(text)-5]) },
+		"a torn header":     func(t *testing.T, path string, text []byte) { write(t, path, text[:7]) },
+		"zeroes":            func(t *testing.T, path string, text []byte) { write(t, path, make([]byte, len(text))) },
+		"nothing":           func(t *testing.T, path string, text []byte) { write(t, path, nil) },
+		"garbage behind it": func(t *testing.T, path string, text []byte) { write(t, path, append(text, make([]byte, 100)...)) },
+	} {
+		path := filepath.Join(t.TempDir(), "cache")
+		c := Open(path, "F", 5000)
+		fill(c, 1, 20)
+		c.Close()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		harm(t, path, text)
+		c = Open(path, "F", 5000)
+		for n := 1; n <= 20; n++ {
+			if e, ok := c.Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
+				t.Errorf("%s: letter %d: %+v", name, n, e)
+			}
+		}
+		for range 2 { // what is put behind a torn end shows that it is one
+			fill(c, 1, 20)
+			c.Flush()
+		}
+		c.mustHave(t, 1, 20)
+		c.Close()
+	}
+}
+
+func write(t *testing.T, path string, text []byte) {
+	t.Helper()
+	if err := os.WriteFile(path, text, 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestADirectoryThatTakesNothing(t *testing.T) {
+	c := Open(filepath.Join(t.TempDir(), "none", "cache"), "F", 9)
+	defer c.Close()
+	c.Put(1, entry(1))
+	if _, ok := c.Get(1); ok {
+		t.Error("it was kept")
+	}
+}
+
+func TestTheFileCanBeCutUnderIt(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	c := Open(path, "F", 5000)
+	defer c.Close()
+	fill(c, 1, 5000)
+	c.Flush()
+	os.Truncate(path, 100)
+	for n := 1; n <= 5000; n++ {
+		if e, ok := c.Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
+			t.Fatalf("letter %d: %+v", n, e)
+		}
+	}
+	fill(c, 1, 100)
+	c.mustHave(t, 1, 100)
+}
+
+// FuzzFile reads files that anybody may have written.
+func FuzzFile(f *testing.F) {
+	path := filepath.Join(f.TempDir(), "seed")
+	c := Open(path, "F", 5000)
+	fill(c, 1, 3)
+	c.Close()
+	text, _ := os.ReadFile(path)
+	f.Add(text)
+	f.Add(text[:len(text)-1])
+	f.Add([]byte("postbag cache 1 F\n"))
+	f.Fuzz(func(t *testing.T, text []byte) {
+		path := filepath.Join(t.TempDir(), "cache")
+		write(t, path, text)
+		c := Open(path, "F", 5000)
+		defer c.Close()
+		for n := range 5 {
+			c.Get(uint32(n))
+		}
+		c.Put(7, entry(7))
+		c.Flush()
+		if e, ok := c.Get(7); ok && !reflect.DeepEqual(e, entry(7)) && len(text) < 20 {
+			t.Errorf("%+v", e)
+		}
+	})
+}

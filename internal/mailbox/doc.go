@@ -37,6 +37,8 @@
 //	postbag.log.bad      a log that was found damaged, for people to look at
 //	postbag.snap         what the log says up to some point, and the stamps of
 //	                     new/ and cur/ then; can be deleted at any time
+//	postbag.cache        what package mailcache remembers of letters; can be
+//	                     deleted at any time
 //	postbag.open         empty; whoever has the folder open has a shared lock on it
 //	postbag.expunged/    MAILBOXID.UID: expunged letters that some session may
 //	                     still read; swept when no session is left, and at 24 hours

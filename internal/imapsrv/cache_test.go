@@ -1,0 +1,88 @@
+package imapsrv
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"postbag/internal/mailcache"
+	"postbag/internal/mime"
+)
+
+const askCache = `login
+C 1 SELECT INBOX
+S... 1 OK .*
+C 2 FETCH 1 (ENVELOPE BODYSTRUCTURE)
+S \* 1 FETCH \(ENVELOPE \(NIL "SUBJECT" .* BODYSTRUCTURE \("TEXT" .*
+S 2 OK .*
+C 3 SEARCH SUBJECT SUBJECT
+S \* SEARCH 1
+S 3 OK .*
+C 4 SORT (SUBJECT) UTF-8 SUBJECT SUBJECT
+S \* SORT 1
+S 4 OK .*
+C 5 LOGOUT
+S... 5 OK .*
+`
+
+// TestTheCacheAnswersUntilItIsDeleted changes a letter behind the cache's back,
+// which no program does, to see who answers.
+func TestTheCacheAnswersUntilItIsDeleted(t *testing.T) {
+	f := newFixture(t)
+	f.deliver("1.a", "Subject: first\n\nx\n")
+	f.talk(f.dial(), asking("first"))
+	files, _ := filepath.Glob(filepath.Join(f.root, "cur", "1.a*"))
+	if len(files) != 1 {
+		t.Fatalf("%v", files)
+	}
+	if err := os.WriteFile(files[0], []byte("Subject: other\n\nx\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.talk(f.dial(), asking("first"))
+	if err := os.Remove(filepath.Join(f.root, "postbag.cache")); err != nil {
+		t.Fatal(err)
+	}
+	f.talk(f.dial(), asking("other"))
+}
+
+// asking is the dialogue that finds a letter by its subject.
+func asking(subject string) string {
+	s := strings.ReplaceAll(askCache, `"SUBJECT"`, `"`+subject+`"`)
+	return strings.ReplaceAll(s, "SUBJECT SUBJECT", "SUBJECT "+subject)
+}
+
+func TestClientsWithUTF8GetTheirOwnForm(t *testing.T) {
+	f := newFixture(t)
+	f.deliver("1.a", "Subject: gr\xc3\xbcn\n\nx\n")
+	for range 2 { // the second is from the cache
+		f.talk(f.dial(), `login
+C 1 SELECT INBOX
+S... 1 OK .*
+C 2 FETCH 1 (ENVELOPE)
+S \* 1 FETCH \(ENVELOPE \(NIL \{5\}
+S grün .*
+S 2 OK .*
+C 3 ENABLE UTF8=ACCEPT
+S \* ENABLED .*
+S 3 OK .*
+C 4 FETCH 1 (ENVELOPE)
+S \* 1 FETCH \(ENVELOPE \(NIL "grün" .*
+S 4 OK .*
+C 5 LOGOUT
+S... 5 OK .*
+`)
+	}
+}
+
+func TestAnEntryHasTheFieldsThatAreSearched(t *testing.T) {
+	p, err := mime.Parse(strings.NewReader("Subject: a\r\nX-Y: b\r\nReferences: <c@d>\r\n\r\nx\r\n"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e := describe(p)
+	want := []mailcache.Field{{Name: "Subject", Value: "a"}, {Name: "References", Value: "<c@d>"}}
+	if len(e.Fields) != 2 || e.Fields[0] != want[0] || e.Fields[1] != want[1] || !e.ASCII {
+		t.Errorf("%+v", e)
+	}
+}

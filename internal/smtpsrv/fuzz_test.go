@@ -49,6 +49,7 @@ func FuzzSession(f *testing.F) {
 		f.Add(uint8(i), uint8(7), uint8(0), []byte("BDAT 4\r\na: bBDAT 2 LAST\r\n\r\nBDAT 3\r\nQUINOOP\r\n"), []byte(""))
 		f.Add(uint8(i), uint8(1), uint8(0), []byte("STARTTLS\r\nMAIL FROM:<a@b.example>\r\n"), []byte("EHLO d\r\nNOOP\r\nSTARTTLS\r\nQUIT\r\n"))
 		f.Add(uint8(i), uint8(3), uint8(i), []byte("NOOP\r\nx\n.\r\nBDAT \x00\r\n"+strings.Repeat("y", 3000)+"\r\nRSET\r\n.\r\n"), []byte(""))
+		f.Add(uint8(i), uint8(0), uint8(1), []byte("BDAT 99 LAST\r\nshort"), []byte(""))
 		f.Add(uint8(i), uint8(0), uint8(1), []byte("AUTH PLAIN\r\n*\r\nAUTH LOGIN =\r\nMAIL FROM:<a@b> SIZE=9 BODY=8BITMIME\r\nRCPT TO:<ann>\r\n.\r\n"), []byte(""))
 	}
 	accounts := testAccounts(f)
@@ -225,6 +226,10 @@ func (r *reader) bdat(verb, args, reply string) bool {
 	n, err := strconv.ParseUint(number, 10, 63)
 	if len(verb) > 4 || err != nil || word != "" && !last || strings.HasPrefix(reply, "500") {
 		return false // nobody knows where the next command is
+	}
+	// A full disk is told to each recipient of LMTP before the chunk is read.
+	if r.lmtp && last && n > uint64(len(r.wire)) && strings.HasPrefix(reply, "452") && len(r.said) == r.rcpts {
+		r.said = r.said[r.rcpts-1:]
 	}
 	words := append([]string{reply}, r.said...)
 	if n > uint64(len(r.wire)) || n > 8000 && len(words) < 3 && strings.HasPrefix(words[len(words)-1], "552") {

@@ -35,6 +35,7 @@ var own = []config.Setting{
 	{Name: "delay-warning", Arg: "TIME", Usage: "tell the sender of a letter that waits so long; 0: never", Kind: config.Duration, Default: "4h"},
 	{Name: "no-queue-runner", Usage: "only receive; somebody else runs the queue", Kind: config.Switch},
 	{Name: "concurrency", Arg: "N", Usage: "connections to one destination at a time", Kind: config.Number, Default: "20"},
+	{Name: "destination-delay", Arg: "TIME", Usage: "least time between two attempts at one destination", Kind: config.Duration, Default: "0s"},
 	{Name: "run-queue", Arg: "ID,...", Usage: "make one attempt at these messages, or at all of the queue, and exit", Kind: config.Optional, OwnOnly: true},
 }
 

@@ -351,7 +351,7 @@ func systemHostname() string {
 // knownKeys are the settings that only some programs have: they may stand at the
 // top of a file that others read too. A test holds it against the programs.
 var knownKeys = []string{
-	"aliases", "auth-on-mx", "bare-newline", "bind", "concurrency", "delay-warning", "delete", "delete-after", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
+	"aliases", "auth-on-mx", "bare-newline", "bind", "concurrency", "delay-warning", "delete", "delete-after", "destination-delay", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
 	"keep", "listen", "log-format", "log-level", "maildir", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "min-free", "no-queue-runner",
 	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "recipient-delimiter",
 	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "sender-login", "smarthost", "smtp-port", "spool", "state", "stop-timeout",

@@ -272,7 +272,7 @@ func (a *attempt) groups(targets []*target, only []string) groups {
 func (a *attempt) sort(g *groups, key string, t *target) {
 	_, known := g.remote[key]
 	if !known && g.why[key] == nil && !slices.Contains(a.parked, key) {
-		known, g.why[key] = a.acquire(key, a.spacing(t), a.eager)
+		known, g.why[key] = a.acquire(key, a.Spacing, a.eager)
 		if !known && g.why[key] == nil {
 			a.parked = append(a.parked, key)
 		}
@@ -283,13 +283,6 @@ func (a *attempt) sort(g *groups, key string, t *target) {
 	case g.why[key] != nil:
 		g.suspended[key] = append(g.suspended[key], t)
 	}
-}
-
-func (a *attempt) spacing(t *target) time.Duration {
-	if a.Spacing == nil {
-		return 0
-	}
-	return a.Spacing(t.dest)
 }
 
 func (a *attempt) key(d recipient.Destination) string {

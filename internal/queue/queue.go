@@ -89,13 +89,13 @@ type Runner struct {
 	Events   Events // nil: silent
 	Hostname string // of the postmaster and in reports
 
-	RetryMin     time.Duration                             // 0: 5 minutes
-	RetryMax     time.Duration                             // 0: 4 hours
-	Lifetime     time.Duration                             // 0: 5 days
-	Concurrency  int                                       // attempts at one destination at a time; 0: 20
-	DelayWarning time.Duration                             // when a sender is told that his letter waits; 0: never
-	Spacing      func(recipient.Destination) time.Duration // least time between the beginnings of two attempts at it; nil: none
-	StopTimeout  time.Duration                             // what attempts have to end in when Run shall; 0: a minute
+	RetryMin     time.Duration // 0: 5 minutes
+	RetryMax     time.Duration // 0: 4 hours
+	Lifetime     time.Duration // 0: 5 days
+	Concurrency  int           // attempts at one destination at a time; 0: 20
+	DelayWarning time.Duration // when a sender is told that his letter waits; 0: never
+	Spacing      time.Duration // least time between the beginnings of two attempts at one destination
+	StopTimeout  time.Duration // what attempts have to end in when Run shall; 0: a minute
 	Now          func() time.Time
 }
 

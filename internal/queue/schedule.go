@@ -144,7 +144,7 @@ func (s *schedule) begin(it *item, only []string) start {
 		heap.Remove(&s.due, it.index)
 	}
 	st := start{it.id, only, it.force, it.eager}
-	it.active, it.fresh, it.force, it.eager, it.parked = true, false, false, false, nil
+	it.active, it.fresh, it.force, it.parked = true, false, false, nil
 	return st
 }
 
@@ -169,6 +169,7 @@ func (s *schedule) end(id spool.ID, next time.Time, parked []string) {
 	defer s.mu.Unlock()
 	it := s.items[id]
 	it.active = false
+	it.eager = it.eager && len(parked) > 0 // what has to wait for a slot is still retried
 	if it.again {
 		it.again = false
 		s.freshen(it)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"path/filepath"
+	"slices"
 
 	"postbag/internal/maildir"
 	"postbag/internal/message"
@@ -109,20 +110,26 @@ func (c *Content) Rewind() error {
 // Close gives the file back.
 func (c *Content) Close() error { return c.file.Close() }
 
+// searches is how often a letter that others rename all the time is looked for.
+const searches = 8
+
 // reach calls do with the path of a letter's file. Where that is may be known
-// no longer, since others rename files: then it is looked for, and after that
-// among the expunged ones.
+// no longer, since others rename files: then it is looked for, until do has met
+// it or a scan has shown that it is gone. A letter that always moves away before
+// it is reached is not gone: the error is a temporary one.
 func (b *box) reach(ctx context.Context, uid uint32, do func(path string) error) error {
 	err := b.tryPlaces(uid, do)
-	if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	}
-	if err := b.locate(ctx); err != nil {
-		return err
-	}
-	err = b.tryPlaces(uid, do)
-	if errors.Is(err, fs.ErrNotExist) {
-		return fmt.Errorf("letter %d of %s: %w", uid, b.dir, ErrExpunged)
+	for n := 0; errors.Is(err, fs.ErrNotExist); n++ {
+		if n == searches {
+			return inUse(fmt.Sprintf("letter %d of %s", uid, b.dir))
+		}
+		gone, lerr := b.locate(ctx, uid, n > 0)
+		if lerr != nil {
+			return lerr
+		}
+		if err = b.tryPlaces(uid, do); gone && errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("letter %d of %s: %w", uid, b.dir, ErrExpunged)
+		}
 	}
 	return err
 }
@@ -165,24 +172,30 @@ func (b *box) places(uid uint32) ([]string, error) {
 	return append(list, b.expungedName(uid)), nil
 }
 
-// locate scans the folder to learn where its files are now.
-func (b *box) locate(ctx context.Context) error {
+// locate scans the folder to learn where its files are now, and reports whether
+// that shows a letter to be gone: it is expunged, or a calm scan misses it. With
+// wait it waits for such a scan.
+func (b *box) locate(ctx context.Context, uid uint32, wait bool) (gone bool, err error) {
 	if err := b.lockCtx(ctx); err != nil {
-		return err
+		return false, err
 	}
 	defer b.unlock()
 	if err := b.refresh(); err != nil {
-		return err
+		return false, err
 	}
 	if err := b.loadNames(); err != nil {
-		return err
+		return false, err
 	}
-	l, err := b.list()
+	scan := b.list
+	if wait {
+		scan = b.calm
+	}
+	l, err := scan()
 	if err != nil {
-		return err
+		return false, err
 	}
-	seen := b.seen
-	b.adopt(l, b.compare(l))
+	d, seen := b.compare(l), b.seen
+	b.adopt(l, d)
 	b.seen = seen // flags and absences are for Sync to record
-	return nil
+	return b.st.rows.find(uid) == nil || l.calm() && slices.Contains(d.absent, uid), nil
 }

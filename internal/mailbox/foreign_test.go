@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -23,12 +24,60 @@ func TestDebtsKeepTheFlagsOfOthers(t *testing.T) {
 	b.lock()
 	x.rename("cur/1700000000.M1P1.host:2,S", "cur/1700000000.M1P1.host:2,PSa")
 	b.unlock()
-	x.must(b.locate(x.ctx)) // as reading the letter does
+	if gone, err := b.locate(x.ctx, 1, false); gone || err != nil { // as reading the letter does
+		t.Errorf("gone: %v, %v", gone, err)
+	}
 	x.must(f.PayDebts(x.ctx))
 	if got, want := x.files(), []string{"cur/1700000000.M1P1.host:2,FPa"}; !slices.Equal(got, want) {
 		t.Errorf("files are %q, want %q", got, want)
 	}
 	x.wantView(f, "1:FP")
+}
+
+// A letter that others rename whenever a session is about to open it is found in
+// the end, or said to be busy: never to be gone.
+func TestALetterThatEvadesIsNotGone(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		times int
+		want  error
+	}{
+		{"it is reached once it rests", 4, nil},
+		{"it never rests", 100, ErrInUse},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			x := newFixture(t)
+			x.write("cur/1700000000.M1P1.host:2,", "one\n")
+			f := x.open(x.store)
+			x.must(f.Sync(x.ctx))
+			times := tt.times
+			err := f.b.reach(x.ctx, 1, func(path string) error {
+				if times--; times >= 0 {
+					files := x.files()
+					x.rename(files[0], []string{"cur/1700000000.M1P1.host:2,S", "cur/1700000000.M1P1.host:2,F"}[times%2])
+				}
+				_, err := os.Stat(path)
+				return err
+			})
+			if !errors.Is(err, tt.want) || (err == nil) != (tt.want == nil) {
+				t.Errorf("reach: %v, want %v", err, tt.want)
+			}
+		})
+	}
+}
+
+// A letter that somebody has removed is gone at once, though the folder says
+// nothing yet.
+func TestALetterThatWasRemovedIsGone(t *testing.T) {
+	x := newFixture(t)
+	x.write("cur/1700000000.M1P1.host:2,", "one\n")
+	f := x.open(x.store)
+	x.must(f.Sync(x.ctx))
+	x.must(os.Remove(filepath.Join(x.dir, "cur", "1700000000.M1P1.host:2,")))
+	_, err := f.Content(x.ctx, &Letter{UID: 1})
+	if !errors.Is(err, ErrExpunged) {
+		t.Errorf("Content: %v, want %v", err, ErrExpunged)
+	}
 }
 
 // Letters that go from cur/ to new/ and back without a pause, so that a scan

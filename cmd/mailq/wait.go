@@ -47,73 +47,92 @@ func (q *queue) waitFor(ctx context.Context, name string) error {
 	if err != nil {
 		return failure(err)
 	}
-	look := context.WithoutCancel(ctx) // the time may be up already, with the answer at hand
-	e, err := q.s.Lookup(look, id)
-	var f *spool.Follower
-	if err == nil {
-		f, err = q.s.Follow(look, id)
-	}
-	if errors.Is(err, spool.ErrUnknown) && e == nil {
-		return q.before(look, id, err)
-	}
-	if errors.Is(err, spool.ErrUnknown) {
-		return q.ended(look, e, nil)
-	}
-	if err != nil {
+	f, err := q.find(ctx, id)
+	switch {
+	case errors.Is(err, spool.ErrUnknown):
+		return q.gone(context.WithoutCancel(ctx), id)
+	case errors.Is(err, errDropped):
+		return q.pending(id, nil)
+	case err != nil:
 		return failure(err)
 	}
 	defer f.Close()
-	return q.follow(ctx, e, f)
+	return q.follow(ctx, id, f)
 }
 
-func (q *queue) follow(ctx context.Context, e *spool.Entry, f *spool.Follower) error {
+// errDropped means that a message is not in the queue yet.
+var errDropped = errors.New("nobody has taken the letter into the queue yet")
+
+// find begins to follow a message. One that a user has dropped is waited for. The
+// time may be up already, with the answer at hand.
+func (q *queue) find(ctx context.Context, id spool.ID) (*spool.Follower, error) {
+	for {
+		dropped := q.s.InDrop(id) // asked first: from there it goes into the queue
+		f, err := q.s.Follow(context.WithoutCancel(ctx), id)
+		if !errors.Is(err, spool.ErrUnknown) || !dropped {
+			return f, err
+		}
+		select {
+		case <-ctx.Done():
+			return nil, errDropped
+		case <-time.After(maxLook / 10):
+		}
+	}
+}
+
+func (q *queue) follow(ctx context.Context, id spool.ID, f *spool.Follower) error {
 	for pause := firstLook; ; pause = min(2*pause, maxLook) {
 		gone, err := f.Look()
 		if err != nil {
 			return failure(err)
 		}
 		if gone {
-			return q.ended(context.WithoutCancel(ctx), e, f.Events())
+			return q.ended(context.WithoutCancel(ctx), id, f.Events())
 		}
 		select {
 		case <-ctx.Done():
-			return q.pending(e, f.Events())
+			return q.pending(id, f.Events())
 		case <-time.After(pause):
 		}
 	}
 }
 
 // pending says why a message still waits.
-func (q *queue) pending(e *spool.Entry, events []spool.Event) error {
+func (q *queue) pending(id spool.ID, events []spool.Event) error {
 	why := "no attempt yet"
 	for _, ev := range events {
 		if ev.Kind == spool.Deferred {
 			why = ev.Reply
 		}
 	}
-	fmt.Fprintf(q.v.Stderr, "mailq: message %s: still in the queue: %s\n", e.ID, masked(why))
+	fmt.Fprintf(q.v.Stderr, "mailq: message %s: still in the queue: %s\n", id, masked(why))
 	return config.Silent(status.ExTempFail)
 }
 
-// ended says how a message ended of which these events are known. One of which
-// nothing is known went between two looks.
-func (q *queue) ended(ctx context.Context, e *spool.Entry, events []spool.Event) error {
-	settled := map[int]bool{}
+// ended says how a message ended that was followed: in the words of the last
+// failure where there is one.
+func (q *queue) ended(ctx context.Context, id spool.ID, events []spool.Event) error {
 	for _, ev := range events {
 		if ev.Kind == spool.Failed {
-			return q.lost(e.ID, ev.Reply)
-		}
-		if ev.Kind == spool.Settled {
-			settled[ev.Rcpt] = true
+			return q.lost(id, ev.Reply)
 		}
 	}
+	return q.gone(ctx, id)
+}
+
+// gone says how a message ended that has left the queue, as the spool remembers
+// it. One that the spool does not know may never have been.
+func (q *queue) gone(ctx context.Context, id spool.ID) error {
+	how, err := q.s.Ended(id)
 	switch {
-	case len(settled) == len(e.To):
-		return nil
-	case len(events) > 0:
-		return q.lost(e.ID, "it was removed from the queue")
+	case err != nil:
+		return failure(err)
+	case how == spool.HasFailed:
+		return q.lost(id, q.reported(ctx, id))
+	case how == spool.WasRemoved:
+		return q.lost(id, "it was removed from the queue")
 	}
-	return q.reported(ctx, e.ID)
+	return nil
 }
 
 func (q *queue) lost(id spool.ID, why string) error {
@@ -121,25 +140,12 @@ func (q *queue) lost(id spool.ID, why string) error {
 	return config.Silent(status.ExUnavailable)
 }
 
-// reported looks for a report on a message that nobody saw end.
-func (q *queue) reported(ctx context.Context, id spool.ID) error {
+// reported looks for the report on a message that has failed.
+func (q *queue) reported(ctx context.Context, id spool.ID) string {
 	for e, err := range q.s.List(ctx) {
 		if err == nil && e.About == id && e.Report != spool.ReportDelay {
-			return q.lost(id, "report "+string(e.ID)+" says why")
+			return "report " + string(e.ID) + " says why"
 		}
 	}
-	return nil
-}
-
-// recent is how old an ID may be that is taken for one that has left the queue:
-// no message is kept longer, with the longest lifetime that makes sense.
-const recent = 30 * 24 * time.Hour
-
-// before is for a message that is not in the queue at the first look: a moment
-// ago it may have been.
-func (q *queue) before(ctx context.Context, id spool.ID, unknown error) error {
-	if age := time.Since(id.Time()); age < -time.Minute || age > recent {
-		return failure(unknown)
-	}
-	return q.reported(ctx, id)
+	return "the log says why"
 }

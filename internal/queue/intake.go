@@ -219,6 +219,7 @@ func (t *Transaction) tell(ctx context.Context) {
 	for _, c := range t.direct {
 		if c.err == nil {
 			events.Delivered(ctx, t.env, c.dest.Address, c.dest.Dir, "delivered to mailbox")
+			t.in.Spool.NoteEnd(t.env.ID, spool.HasDelivered) // it never is in the queue
 		}
 	}
 	if t.draft != nil && t.queued == nil {

@@ -9,6 +9,7 @@ import (
 	"io"
 	iofs "io/fs"
 	"os"
+	"slices"
 	"syscall"
 	"time"
 
@@ -179,6 +180,21 @@ func (s *taker) take(ctx context.Context, name string) (id ID, uid int, err erro
 		}
 	}
 	return e.ID, uid, s.fs.Remove(path)
+}
+
+// InDrop reports whether a message has been dropped and not taken yet. It is in
+// vain for users who may not read drop/.
+func (s *Spool) InDrop(id ID) bool {
+	names, _ := readNames(s.Path("drop"))
+	return slices.ContainsFunc(names, func(name string) bool {
+		f, err := os.OpenFile(s.Path("drop", name), os.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK, 0)
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		h, err := readHead(f)
+		return err == nil && h.env.ID == id
+	})
 }
 
 // owner checks that a file is one that a user may have dropped, and whose.

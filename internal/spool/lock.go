@@ -289,6 +289,7 @@ func (b *body) Close() error { return b.f.Close() }
 func (l *Locked) Remove(ctx context.Context) error {
 	fs := l.s.fs
 	name := l.ID().fileName()
+	l.s.NoteEnd(l.ID(), l.ending()) // before it is gone: who misses it then finds this
 	for _, file := range []string{l.entry.file, "queue/new/" + name, "queue/cur/" + name + ":2,"} {
 		if err := fs.Remove(l.s.Path(file)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
 			return fmt.Errorf("remove message %s: %w", l.ID(), err)

@@ -12,6 +12,7 @@
 //	queue/cur/NAME:2,    queued, an attempt has begun
 //	queue/progress/ID    what became of it: events, one frame each; its lock
 //	queue/bad/...        copies of progress files that were damaged
+//	queue/ended          how the last messages ended (see NoteEnd)
 //	drop/                submissions of unprivileged users (see Drop)
 //	run/runner.lock      held by the one scheduler
 //	run/queue            socket of that scheduler (see Wake)
@@ -63,6 +64,9 @@ type Spool struct {
 	lastID   int64           // microseconds of the last ID given here
 	listener *Listener       // the scheduler, if it runs in this process
 	refused  map[string]bool // drops that have been reported as refused
+
+	openEndings sync.Once
+	endingsFile *os.File // see NoteEnd
 }
 
 // tree is what Open makes below a spool. A spool of the system (made by root)

@@ -1,0 +1,88 @@
+package spool
+
+import (
+	"errors"
+	"os"
+	"testing"
+
+	"postbag/internal/durable"
+)
+
+func TestHowAMessageEndedIsKnownAfterIt(t *testing.T) {
+	tests := []struct {
+		name   string
+		events []Event
+		want   Ending
+	}{
+		{"all recipients have it", []Event{{Kind: Delivered, Dest: "d"}, {Kind: Settled}}, HasDelivered},
+		{"a recipient will never have it", []Event{{Kind: Failed, Dest: "d"}, {Kind: Settled}}, HasFailed},
+		{"somebody removed it", []Event{{Kind: Deferred, Dest: "d"}}, WasRemoved},
+		{"somebody removed it before any attempt", nil, WasRemoved},
+	}
+	s := open(t, durable.New())
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			id := queue(t, s, "Subject: x\n\n", "ann@example.org")
+			l, err := s.Lock(t.Context(), id)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer l.Unlock()
+			if _, err := s.Ended(id); !errors.Is(err, ErrUnknown) {
+				t.Errorf("Ended of a queued message = %v, want ErrUnknown", err)
+			}
+			if err := errors.Join(l.Record(t.Context(), tt.events...), l.Remove(t.Context())); err != nil {
+				t.Fatal(err)
+			}
+			if got, err := s.Ended(id); got != tt.want || err != nil {
+				t.Errorf("Ended = %v, %v, want %v", got, err, tt.want)
+			}
+		})
+	}
+}
+
+func TestOfTwentyThousandEndingsFewAreForgotten(t *testing.T) {
+	const many = 20_000
+	s := open(t, durable.New())
+	var ids []ID
+	for range many {
+		id := s.NewID()
+		s.NoteEnd(id, HasDelivered)
+		ids = append(ids, id)
+	}
+	lost := 0
+	for _, id := range ids {
+		if _, err := s.Ended(id); err != nil {
+			lost++
+		}
+	}
+	if lost > many/100 {
+		t.Errorf("%d of %d are forgotten", lost, many)
+	}
+	if st, err := os.Stat(s.Path("queue/ended")); err != nil || st.Size() > endingRows*endingRow {
+		t.Errorf("the file has %v, want at most %d octets", st, endingRows*endingRow)
+	}
+}
+
+func TestWhatTheFileOfEndingsDoesNotHoldIsUnknown(t *testing.T) {
+	s := open(t, durable.New())
+	id := s.NewID()
+	s.NoteEnd(id, HasDelivered)
+	at, _ := endingOf(id, 0)
+	for name, garbage := range map[string]string{"torn": "\xff\xff\xff", "short": "x"} {
+		f, err := os.OpenFile(s.Path("queue/ended"), os.O_RDWR, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := f.WriteAt([]byte(garbage), at+10); err != nil {
+			t.Fatal(err)
+		}
+		f.Close()
+		if how, err := s.Ended(id); !errors.Is(err, ErrUnknown) {
+			t.Errorf("%s: Ended = %v, %v, want ErrUnknown", name, how, err)
+		}
+	}
+	if _, err := s.Ended("nonsense"); !errors.Is(err, ErrUnknown) {
+		t.Errorf("Ended of no ID = %v, want ErrUnknown", err)
+	}
+}

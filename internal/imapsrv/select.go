@@ -293,7 +293,8 @@ next:
 const maxKeyword = 100
 
 // numbers gives the letters of the session's version that a set means, by
-// position. A sequence number that is not there is an error (RFC 9051 section 9).
+// position. A sequence number that is not there is an error, and so is each of
+// them, `*` too, in an empty folder (RFC 9051 section 9; Dovecot does the same).
 func (s *session) letters(set imapwire.Set, byUID bool) ([]int, error) {
 	v := s.sel.view
 	if set.Result {

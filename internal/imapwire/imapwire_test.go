@@ -254,6 +254,7 @@ func FuzzReader(f *testing.F) {
 	for _, s := range []string{
 		"a LOGIN x {3+}\r\nabc\r\nb NOOP\r\n", "a FETCH 1:*,$ (BODY[])\r\n", "a X \"q\" ~{2}\r\nab NIL\r\n", "a ((()))\r\n", "{999999+}\r\n",
 		"a (x {4+}\r\nb c\nd e\n", "a ~{2+}\r\na\x00 {000000000000000000000000000000001+}\r\nx\r\n", "a \"{1+}\r\n\"\r\nb\r\n", "a {1+}\r\n\x00 {1+}\r\nx\nb\n",
+		"0000000000000000000000000000+}\r\n", // as long as the tail
 	} {
 		f.Add([]byte(s))
 	}
@@ -293,4 +294,19 @@ func FuzzReader(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestSplit(t *testing.T) {
+	for text, want := range map[string]string{
+		"1:3,5": "1:3,5 0", "2:*": " 2", "*:7,1": "1 7", "*": " 4294967295", "9:*,4:*,2": "2 4", "*,3": "3 4294967295",
+	} {
+		set, err := ParseSet(text)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed, from := set.Split()
+		if got := fmt.Sprintf("%s %d", FormatRanges(closed), from); got != want {
+			t.Errorf("%s is %q, want %q", text, got, want)
+		}
+	}
 }

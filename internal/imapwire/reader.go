@@ -54,7 +54,8 @@ type Reader struct {
 	Limits   Limits
 
 	read    int    // octets of this command, without literals
-	tail    []byte // the last of them: how a literal is announced
+	tail    []byte // the last of them in this line: how a literal is announced
+	cut     bool   // the line began before the tail
 	body    int64  // octets left of a literal that is being read
 	kept    int64  // octets of literals in memory
 	drained int64  // octets of literals thrown away
@@ -73,8 +74,11 @@ func (r *Reader) Buffered() int { return r.br.Buffered() }
 
 // Begin begins a command.
 func (r *Reader) Begin() {
-	r.read, r.tail, r.body, r.kept, r.drained = 0, r.tail[:0], 0, 0, 0
+	r.read, r.body, r.kept, r.drained = 0, 0, 0, 0
+	r.newLine()
 }
+
+func (r *Reader) newLine() { r.tail, r.cut = r.tail[:0], false }
 
 // Fill waits for the first octet of a command.
 func (r *Reader) Fill() error {
@@ -93,7 +97,7 @@ func (r *Reader) next() (byte, error) {
 	// The tail must be right after an error too: Drain goes by it.
 	if len(r.tail) == tailSize {
 		copy(r.tail, r.tail[1:])
-		r.tail = r.tail[:tailSize-1]
+		r.tail, r.cut = r.tail[:tailSize-1], true
 	}
 	r.tail = append(r.tail, c)
 	if r.read++; r.read > r.Limits.Line {
@@ -196,14 +200,14 @@ func (r *Reader) Drain() error {
 	}
 	for {
 		if bytes.HasSuffix(r.tail, []byte("\n")) {
-			n, announced := unasked(r.tail)
+			n, announced := unasked(r.tail, r.cut)
 			if !announced {
 				return nil
 			}
 			if err := r.discard(n); err != nil {
 				return err
 			}
-			r.tail = r.tail[:0]
+			r.newLine()
 		}
 		r.read = 0 // the limit has done its work
 		if _, err := r.next(); err != nil {
@@ -217,8 +221,9 @@ const tooMuch = 1 << 62
 
 // unasked finds the length of a literal that the client sends at once: a line
 // that ends in {N+}. Whatever else ends in "+}" after digits announces more than
-// can be read: a number out of range, or one with more digits than the tail has.
-func unasked(line []byte) (n int64, announced bool) {
+// can be read: a number out of range, or one with more digits than there is left
+// of a line that has been cut.
+func unasked(line []byte, cut bool) (n int64, announced bool) {
 	digits, ok := bytes.CutSuffix(bytes.TrimSuffix(bytes.TrimSuffix(line, []byte("\n")), []byte("\r")), []byte("+}"))
 	if !ok {
 		return 0, false
@@ -228,7 +233,7 @@ func unasked(line []byte) (n int64, announced bool) {
 		at--
 	}
 	switch {
-	case at == 0 && len(line) == tailSize:
+	case at == 0 && cut:
 		return tooMuch, true
 	case at == 0 || digits[at-1] != '{' || at == len(digits):
 		return 0, false
@@ -416,7 +421,7 @@ func (r *Reader) Literal(max int64) (*Literal, error) {
 	if n > max {
 		return nil, &TooLongError{n, max}
 	}
-	r.tail = r.tail[:0] // what follows is no end of a line
+	r.newLine() // what follows is no end of a line
 	r.body = n
 	if unasked {
 		return l, nil

@@ -60,16 +60,16 @@ func setNumber(s string) (uint32, bool) {
 	return uint32(n), err == nil && n > 0 && s[0] != '0'
 }
 
-// Resolve gives the ranges with `*` as max, each with First <= Last, sorted and
+// Resolve gives the ranges with `*` as last, each with First <= Last, sorted and
 // without overlaps.
-func (s Set) Resolve(max uint32) []Range {
+func (s Set) Resolve(last uint32) []Range {
 	var all []Range
 	for _, r := range s.Ranges {
 		if r.First == Star {
-			r.First = max
+			r.First = last
 		}
 		if r.Last == Star {
-			r.Last = max
+			r.Last = last
 		}
 		if r.First > r.Last {
 			r.First, r.Last = r.Last, r.First
@@ -80,12 +80,33 @@ func (s Set) Resolve(max uint32) []Range {
 	var merged []Range
 	for _, r := range all {
 		if n := len(merged); n > 0 && (merged[n-1].Last == ^uint32(0) || r.First <= merged[n-1].Last+1) {
-			merged[n-1].Last = max32(merged[n-1].Last, r.Last)
+			merged[n-1].Last = max(merged[n-1].Last, r.Last)
 			continue
 		}
 		merged = append(merged, r)
 	}
 	return merged
+}
+
+// Split gives the ranges that have no `*`, as Resolve does, and the number from
+// which on the others have all, 0 when there are none. The last number in use is
+// among those, too, also when it is less than that.
+func (s Set) Split() (closed []Range, from uint32) {
+	var rest Set
+	for _, r := range s.Ranges {
+		if r.First != Star && r.Last != Star {
+			rest.Ranges = append(rest.Ranges, r)
+			continue
+		}
+		n := max(r.First, r.Last)
+		if n == Star {
+			n = 1<<32 - 1 // only the last one
+		}
+		if from == 0 || n < from {
+			from = n
+		}
+	}
+	return rest.Resolve(Star), from
 }
 
 // FormatRanges writes ranges as a set.
@@ -102,13 +123,6 @@ func FormatRanges(ranges []Range) string {
 		}
 	}
 	return string(b)
-}
-
-func max32(a, b uint32) uint32 {
-	if a > b {
-		return a
-	}
-	return b
 }
 
 // FormatSet writes ascending numbers as a set; "" for none.

@@ -14,6 +14,10 @@
 //	                     seen; the lock for changes of the tree
 //	postbag.uidvalidity  see package mailbox
 //	.A.B/postbag.use     special uses that a folder was made for, one a line
+//	.A.B/postbag.metadata
+//	                     what clients keep with a folder; INBOX's is at the root
+//	postbag.metadata.account
+//	                     what they keep with the account
 //	postbag.deleted.*    a deleted folder on its way out; of no meaning to
 //	                     anybody, removed by whoever opens the account next
 //

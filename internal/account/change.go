@@ -24,17 +24,18 @@ func (t *Tree) Create(ctx context.Context, name string, uses ...string) error {
 		return err
 	}
 	return t.change(ctx, func() error {
-		uses, err := t.checkUses(uses)
+		uses, err := t.checkUses(name, uses)
 		if err != nil {
 			return fmt.Errorf("create %s: %w", name, err)
 		}
-		return t.create(name, dir, uses...)
+		return t.create(name, dir, "", uses...)
 	})
 }
 
 // create goes from nothing, or from what a crash has left of a folder without
-// cur/, to a folder. cur/ comes last, so nobody sees half a folder.
-func (t *Tree) create(name, dir string, uses ...string) error {
+// cur/, to a folder with the metadata of the one at like, if that is not empty.
+// cur/ comes last, so nobody sees half a folder.
+func (t *Tree) create(name, dir, like string, uses ...string) error {
 	if isFolder(dir) {
 		return fmt.Errorf("create %s: %w", name, ErrExists)
 	}
@@ -47,7 +48,7 @@ func (t *Tree) create(name, dir string, uses ...string) error {
 	if err := t.fs.WriteFile(filepath.Join(dir, "maildirfolder"), nil, 0o600); err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
 	}
-	if err := t.writeUses(dir, uses); err != nil {
+	if err := errors.Join(t.writeUses(dir, uses), t.copyMetadata(like, dir)); err != nil {
 		return fmt.Errorf("create %s: %w", name, err)
 	}
 	if err := t.fs.SyncDir(t.root); err != nil {
@@ -174,9 +175,10 @@ func (t *Tree) rename(from, to string) error {
 	return nil
 }
 
-// emptyInbox moves all letters of INBOX to a new folder.
+// emptyInbox moves all letters of INBOX to a new folder, which has INBOX's
+// metadata, too (RFC 5464 section 4.1).
 func (t *Tree) emptyInbox(ctx context.Context, to, dst string) error {
-	if err := t.create(to, dst); err != nil {
+	if err := t.create(to, dst, t.root); err != nil {
 		return err
 	}
 	src, err := t.store.Open(ctx, t.root)

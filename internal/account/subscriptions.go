@@ -155,7 +155,8 @@ var (
 	unescape = strings.NewReplacer("\x011", "\x01", "\x01t", "\t", "\x01r", "\r", "\x01n", "\n")
 )
 
-// change runs f while no other process changes the tree.
+// change runs f while no other process changes the tree, and tells those who
+// Follow it.
 func (t *Tree) change(ctx context.Context, f func() error) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -164,8 +165,17 @@ func (t *Tree) change(ctx context.Context, f func() error) error {
 		return err
 	}
 	defer lock.Close() // gives the lock back; nothing unsynced is in it
-	return f()
+	if err := f(); err != nil {
+		return err
+	}
+	_ = lock.SetTimes(time.Now()) // what f did stands, whoever hears of it late
+	return nil
 }
+
+// Follow has f called after folders have come, gone or got other names, and
+// subscriptions or metadata have changed, by whatever program, until cancel is
+// called. It may be called more often than that. f must not block.
+func (t *Tree) Follow(f func()) (cancel func()) { return t.store.Attend(t.root, f) }
 
 // lockWait is how long another process may keep the tree.
 const lockWait = 10 * time.Second

@@ -21,9 +21,9 @@ var ErrBadUse = errors.New("not a special use for a mailbox")
 // folders that show what others hold.
 var kept = []string{`\Archive`, `\Drafts`, `\Junk`, `\Sent`, `\Trash`}
 
-// checkUses brings uses into the form in which they are listed, and refuses those
-// that another folder was made for.
-func (t *Tree) checkUses(uses []string) ([]string, error) {
+// checkUses brings uses of a folder into the form in which they are listed, and
+// refuses those that another one was made for.
+func (t *Tree) checkUses(folder string, uses []string) ([]string, error) {
 	var all []string
 	for _, u := range uses {
 		at := slices.IndexFunc(kept, func(k string) bool { return strings.EqualFold(k, u) })
@@ -41,7 +41,7 @@ func (t *Tree) checkUses(uses []string) ([]string, error) {
 	}
 	for _, f := range folders {
 		for _, u := range readUses(f.Dir) {
-			if slices.Contains(all, u) {
+			if f.Name != folder && slices.Contains(all, u) {
 				return nil, fmt.Errorf("%s is %s's: %w", u, f.Name, ErrBadUse)
 			}
 		}
@@ -60,6 +60,31 @@ func (t *Tree) writeUses(dir string, uses []string) error {
 		return err
 	}
 	return nil
+}
+
+// setUses changes what a folder is for, if a change is given: uses apart by
+// blanks, or nil for none.
+func (t *Tree) setUses(folder string, uses *string, given bool) error {
+	if !given {
+		return nil
+	}
+	folder = t.Canonical(folder)
+	if folder == "" || folder == Inbox {
+		return fmt.Errorf("%q: %w", folder, ErrBadUse)
+	}
+	var all []string
+	if uses != nil {
+		all = strings.Fields(*uses)
+	}
+	all, err := t.checkUses(folder, all)
+	if err != nil {
+		return err
+	}
+	dir, err := t.dir(folder)
+	if err != nil {
+		return err
+	}
+	return t.writeUses(dir, all)
 }
 
 // readUses gives what a folder was made for.

@@ -27,14 +27,15 @@ type watcher struct {
 	change sync.Mutex
 
 	mu    sync.Mutex
-	boxes map[string]*box // by each directory watched
-	poll  map[*box]bool   // folders to look at by the clock
+	boxes map[string]*box      // by each directory watched
+	dirs  map[string]*attended // directories whose names are followed
+	poll  map[*box]bool        // folders to look at by the clock
 	stop  chan struct{}
 	done  sync.WaitGroup
 }
 
 func newWatcher(s *Store) *watcher {
-	w := &watcher{store: s, boxes: map[string]*box{}, poll: map[*box]bool{}, stop: make(chan struct{})}
+	w := &watcher{store: s, boxes: map[string]*box{}, dirs: map[string]*attended{}, poll: map[*box]bool{}, stop: make(chan struct{})}
 	if !s.o.NoWatch {
 		n, err := fsnotify.NewWatcher()
 		if err != nil {
@@ -60,17 +61,22 @@ func (w *watcher) close() error {
 
 // attend has changes of a folder looked for in the background from now on.
 func (s *Store) attend(b *box) {
+	if w := s.watcher(); w != nil {
+		w.add(b)
+	}
+}
+
+// watcher gives the one of this process; nil when the Store is closed.
+func (s *Store) watcher() *watcher {
 	s.mu.Lock()
+	defer s.mu.Unlock()
 	if s.closed {
-		s.mu.Unlock()
-		return
+		return nil
 	}
 	if s.watch == nil {
 		s.watch = newWatcher(s)
 	}
-	w := s.watch
-	s.mu.Unlock()
-	w.add(b)
+	return s.watch
 }
 
 // unwatch ends that.
@@ -126,9 +132,7 @@ func (b *box) watched() []string { return []string{b.dir, b.path("new"), b.path(
 func (w *watcher) watch(b *box) bool {
 	for i, dir := range b.watched() {
 		if err := w.notify.Add(dir); err != nil {
-			for _, dir := range b.watched()[:i] {
-				w.notify.Remove(dir)
-			}
+			w.unwatch(b.watched()[:i])
 			w.store.o.Log.Warn("cannot watch folder, looking at it by the clock", "dir", b.dir, "err", err)
 			return false
 		}
@@ -149,11 +153,8 @@ func (w *watcher) remove(b *box) {
 	}
 	w.mu.Unlock()
 	b.event.end()
-	if !known || w.notify == nil {
-		return
-	}
-	for _, dir := range b.watched() {
-		w.notify.Remove(dir) // an error means that it was not watched
+	if known {
+		w.unwatch(b.watched())
 	}
 }
 
@@ -177,6 +178,7 @@ func (w *watcher) read() {
 }
 
 func (w *watcher) event(e fsnotify.Event) {
+	w.named(e)
 	w.mu.Lock()
 	b := w.boxes[filepath.Dir(e.Name)]
 	w.mu.Unlock()
@@ -208,6 +210,9 @@ func (w *watcher) overflow() {
 		b.event.lose()
 		b.kick()
 	}
+	for _, a := range w.dirs {
+		a.tell()
+	}
 }
 
 // tick looks at the folders that are not watched.
@@ -223,6 +228,11 @@ func (w *watcher) tick() {
 		w.mu.Lock()
 		for b := range w.poll {
 			b.kick()
+		}
+		for _, a := range w.dirs {
+			if !a.watched {
+				a.tell()
+			}
 		}
 		w.mu.Unlock()
 	}

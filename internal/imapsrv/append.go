@@ -47,6 +47,7 @@ func (s *session) doAppend() (string, error) {
 	if err != nil {
 		return "", err
 	}
+	s.putIn(name, uids)
 	return fmt.Sprintf("[APPENDUID %d %s] done", folder.View().UIDValidity(), imapwire.FormatSet(uids)), nil
 }
 

@@ -40,6 +40,10 @@ var after = map[string]handler{
 	"STATUS":         (*session).doStatus,
 	"APPEND":         (*session).doAppend,
 	"IDLE":           (*session).doIdle,
+	"NOTIFY":         (*session).doNotify,
+	"ESEARCH":        (*session).doEsearch,
+	"GETMETADATA":    (*session).doGetMetadata,
+	"SETMETADATA":    (*session).doSetMetadata,
 	"COMPRESS":       (*session).doCompress,
 	"UNAUTHENTICATE": (*session).doUnauthenticate,
 }
@@ -83,14 +87,23 @@ func (s *session) lookup(name string) handler {
 	switch name {
 	case "UNSELECT":
 		return (*session).doUnselect
+	case "CANCELUPDATE":
+		return (*session).doCancelUpdate
 	case "UID":
 		return (*session).doUID
 	}
 	if h := inside[name]; h != nil {
+		if s.uidonly && name != "EXPUNGE" && strings.Contains(uidForms, " "+name+" ") {
+			return func(*session) (string, error) { return "", errUIDRequired }
+		}
 		return func(s *session) (string, error) { return h(s, false) }
 	}
 	return nil
 }
+
+// errUIDRequired is the answer to message numbers of a client that has said it
+// would use UIDs only (RFC 9586 section 3).
+var errUIDRequired = bad("[UIDREQUIRED] message numbers are off")
 
 // doUID carries out the UID form of a command.
 func (s *session) doUID() (string, error) {
@@ -101,15 +114,11 @@ func (s *session) doUID() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	name = strings.ToUpper(name)
-	if !strings.Contains(uidForms, " "+name+" ") {
+	s.verb = strings.ToUpper(name)
+	if !strings.Contains(uidForms, " "+s.verb+" ") {
 		return "", bad("no such UID command")
 	}
-	ok, err := inside[name](s, true)
-	if err == nil && !noExpunge[name] {
-		s.update(true)
-	}
-	return ok, err
+	return inside[s.verb](s, true)
 }
 
 // offered is what can be used after the login, besides what is there before.
@@ -117,6 +126,7 @@ var offered = []string{
 	"NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "CREATE-SPECIAL-USE", "ESEARCH", "SEARCHRES",
 	"STATUS=SIZE", "BINARY", "MULTIAPPEND", "CATENATE", "REPLACE", "CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", "PREVIEW", "WITHIN",
 	"PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS", "UTF8=ACCEPT",
+	"CONTEXT=SEARCH", "CONTEXT=SORT", "MULTISEARCH", "INPROGRESS", "UIDONLY", "NOTIFY", "METADATA", "LIST-METADATA",
 }
 
 // capabilities are those that can be used now.
@@ -151,6 +161,9 @@ func (s *session) enable(name string) string {
 	case "QRESYNC":
 		s.useModSeq()
 		s.qresync = true
+		return name
+	case "UIDONLY":
+		s.uidonly = true
 		return name
 	}
 	return ""

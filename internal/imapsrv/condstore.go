@@ -81,6 +81,8 @@ func (s *session) readResync(q *resync) error {
 			q.validity, err = s.number32()
 		case n == 2:
 			q.modseq, err = s.modSeq()
+		case c == '(' && s.uidonly:
+			err = errUIDRequired // RFC 9586 section 3.7: numbers are in it
 		case c == '(' && !q.hasSample:
 			q.hasSample = true
 			err = s.readSample(q)
@@ -211,8 +213,11 @@ func appendModSeq(b []byte, l *mailbox.Letter) []byte {
 
 // appendChange writes a FETCH response for flags that have changed.
 func (s *session) appendChange(b []byte, pos int, l *mailbox.Letter) []byte {
-	b = fmt.Appendf(b, "* %d FETCH (UID %d FLAGS ", pos+1, l.UID)
-	b = s.appendFlags(b, l)
+	b = s.appendFetch(b, pos, l)
+	if !s.uidonly {
+		b = fmt.Appendf(b, "UID %d ", l.UID)
+	}
+	b = s.appendFlags(append(b, "FLAGS "...), l)
 	if s.condstore {
 		b = appendModSeq(append(b, ' '), l)
 	}

@@ -39,10 +39,15 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 	if move {
 		do = mailbox.Move
 	}
-	was, is, err := do(s.ctx, s.sel.folder, s.uids(positions), to)
+	var was, is []uint32
+	err = s.during(func() (err error) {
+		was, is, err = do(s.ctx, s.sel.folder, s.uids(positions), to)
+		return err
+	})
 	if err != nil || len(was) == 0 {
 		return "nothing to do", err
 	}
+	s.putIn(name, is)
 	code := fmt.Sprintf("[COPYUID %d %s %s]", to.View().UIDValidity(), imapwire.FormatSet(was), formatInOrder(is))
 	if !move {
 		return code + " done", nil

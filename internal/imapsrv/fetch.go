@@ -65,7 +65,7 @@ func (s *session) doFetch(byUID bool) (string, error) {
 	if m.vanished {
 		s.tellEarlier(m.since, set, 0)
 	}
-	if byUID {
+	if byUID && !s.uidonly {
 		items = withItem(items, "UID")
 	}
 	if err := s.markSeen(positions, items); err != nil {
@@ -100,25 +100,35 @@ func withItem(items []item, name string) []item {
 // fetchItems reads a macro, an item, or a list of them.
 func (s *session) fetchItems() ([]item, error) {
 	var items []item
-	one := func() error {
-		it, err := s.fetchItem()
-		items = append(items, it)
-		return err
-	}
 	if c, err := s.in.Peek(); err == nil && c == '(' {
-		err := s.in.List(one)
+		err := s.in.List(func() error {
+			it, err := s.listedItem()
+			items = append(items, it)
+			return err
+		})
 		return items, err
 	}
-	if err := one(); err != nil {
+	it, err := s.fetchItem()
+	if err != nil {
 		return nil, err
 	}
-	if names, ok := macros[items[0].name]; ok {
-		items = nil
-		for _, n := range names {
-			items = append(items, item{name: n})
-		}
+	for _, n := range macros[it.name] {
+		items = append(items, item{name: n})
+	}
+	if items == nil {
+		items = []item{it}
 	}
 	return items, nil
+}
+
+// listedItem reads one item of a list, in which macros have no place (RFC 9051
+// section 6.4.5).
+func (s *session) listedItem() (item, error) {
+	it, err := s.fetchItem()
+	if err == nil && macros[it.name] != nil {
+		err = bad(it.name + " stands alone")
+	}
+	return it, err
 }
 
 // plainItems are those without a section.
@@ -240,7 +250,7 @@ func (s *session) fetchOne(pos int, items []item) error {
 		s.tellNew(f.now)
 		s.sel.told[f.now.UID] = f.now.ModSeq
 	}
-	f.b = fmt.Appendf(f.b, "* %d FETCH (", pos+1)
+	f.b = s.appendFetch(f.b, pos, f.letter)
 	for _, it := range items {
 		if err := f.add(it); err != nil {
 			return f.broken(err)
@@ -255,6 +265,15 @@ func (s *session) fetchOne(pos int, items []item) error {
 	}
 	f.b = append(f.b, ")\r\n"...)
 	return f.flush()
+}
+
+// appendFetch begins a response for one letter: FETCH, or UIDFETCH for those who
+// want no numbers (RFC 9586 section 3.3).
+func (s *session) appendFetch(b []byte, pos int, l *mailbox.Letter) []byte {
+	if s.uidonly {
+		return fmt.Appendf(b, "* %d UIDFETCH (", l.UID)
+	}
+	return fmt.Appendf(b, "* %d FETCH (", pos+1)
 }
 
 // broken is the error of a response that cannot be completed: when the client

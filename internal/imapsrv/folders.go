@@ -41,6 +41,9 @@ func (s *session) oneFolder(do func(ctx context.Context, name string) error) (st
 	if err == nil {
 		err = do(s.ctx, name)
 	}
+	if err == nil {
+		s.tellTree(s.tree.Canonical(name))
+	}
 	return "done", err
 }
 
@@ -65,6 +68,7 @@ func (s *session) doCreate() (string, error) {
 		return "", err
 	}
 	defer folder.Close()
+	s.tellTree(s.tree.Canonical(name))
 	return "[MAILBOXID (" + folder.MailboxID() + ")] done", nil
 }
 
@@ -106,6 +110,7 @@ func (s *session) doDelete() (string, error) {
 		s.unselect()
 		s.line("* OK [CLOSED] the selected mailbox is deleted")
 	}
+	s.tellTree(s.tree.Canonical(name))
 	return "done", nil
 }
 
@@ -118,7 +123,17 @@ func (s *session) doRename() (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return s.oneFolder(func(ctx context.Context, to string) error { return s.tree.Rename(ctx, from, to) })
+	to, err := s.spName()
+	if err == nil {
+		err = s.crlf()
+	}
+	if err == nil {
+		err = s.tree.Rename(s.ctx, from, to)
+	}
+	if err == nil {
+		s.tellTree(s.tree.Canonical(from), s.tree.Canonical(to))
+	}
+	return "done", err
 }
 
 func (s *session) doNamespace() (string, error) {
@@ -139,6 +154,7 @@ type listing struct {
 	recursive  bool
 	returnSub  bool
 	status     []string // RETURN (STATUS (...)), RFC 5819
+	metadata   *metadataQuery
 }
 
 func (l *listing) verb() string {
@@ -271,6 +287,8 @@ func (s *session) returns(l *listing) error {
 			}
 			l.status, err = s.statusItems()
 			return err
+		case "METADATA":
+			return s.readListMetadata(l)
 		default:
 			return bad("return option " + name + " is not known")
 		}
@@ -293,6 +311,11 @@ func (s *session) list(l *listing) error {
 			continue
 		}
 		s.listLine(l, f, folders)
+		if l.metadata != nil && f.Exists {
+			if err := s.listMetadata(l, f); err != nil {
+				s.report(Event{Kind: Failed, Login: s.login, Err: err})
+			}
+		}
 		if len(l.status) > 0 && f.Exists {
 			if err := s.statusOf(f.Name, l.status); err != nil {
 				s.report(Event{Kind: Failed, Login: s.login, Err: err}) // the others are told all the same

@@ -25,6 +25,10 @@ func FuzzSession(f *testing.F) {
 		"a ENABLE QRESYNC\r\nb SELECT INBOX (QRESYNC (1 1 1:* (1 1)))\r\nc UID FETCH 1:* FLAGS (CHANGEDSINCE 1 VANISHED)\r\n", "a STORE 1 (UNCHANGEDSINCE 1) -FLAGS.SILENT a\r\n",
 		"a REPLACE 1 INBOX {1+}\r\nx\r\n", "a APPEND INBOX CATENATE (URL \"/INBOX/;UID=1/;SECTION=1/;PARTIAL=0.1\" TEXT {1+}\r\nx)\r\n", "a UNAUTHENTICATE\r\nb NOOP\r\n",
 		"a SEARCH MODSEQ \"x\" all 1 OLDER 1 EMAILID M SAVEDON 1-Jan-2020\r\n", "a APPEND INBOX UTF8 (~{1+}\r\nx) {1+}\r\ny\r\n",
+		"a NOTIFY SET STATUS (selected (MessageNew (UID) MessageExpunge)) (personal (MailboxName MailboxMetadataChange))\r\nb CREATE x\r\nc NOTIFY NONE\r\n",
+		"a SETMETADATA INBOX (/private/x {1+}\r\ny)\r\nb GETMETADATA (DEPTH 1 MAXSIZE 9) INBOX (/private)\r\nc LIST \"\" * RETURN (METADATA (/private/x))\r\n",
+		"a SEARCH RETURN (UPDATE (UID) COUNT) SEEN\r\nb STORE 1 +FLAGS (\\Seen)\r\nc CANCELUPDATE \"a\"\r\nd UID SORT RETURN (UPDATE) (DATE) UTF-8 1:*\r\n",
+		"a ESEARCH IN (personal subtree (x y)) RETURN (COUNT) OR UIDAFTER 1 2:*\r\nb ENABLE UIDONLY\r\nc UID FETCH 1:* FLAGS\r\nd FETCH 1 UID\r\n",
 	} {
 		f.Add([]byte(s))
 	}

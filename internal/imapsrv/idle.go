@@ -15,27 +15,18 @@ func (s *session) doIdle() (string, error) {
 		return "", err
 	}
 	s.line("+ idling")
-	changes := make(chan struct{}, 1)
-	if s.sel != nil {
-		changes = s.sel.changes
-	}
 	due := time.Now().Add(idleNotice)
-	alarm := time.AfterFunc(idleNotice, func() {
-		select {
-		case changes <- struct{}{}:
-		default: // it wakes us anyhow
-		}
-	})
+	alarm := time.AfterFunc(idleNotice, s.awake)
 	defer alarm.Stop()
 	for {
-		s.update(true)
+		s.happened(true)
 		if !time.Now().Before(due) {
 			s.line("* OK still here")
 			due = time.Now().Add(idleNotice)
 			alarm.Reset(idleNotice)
 		}
 		s.c.Busy(false)
-		input, err := s.waitInput(changes)
+		input, err := s.waitInput()
 		s.c.Busy(true)
 		if err != nil {
 			return "", &connError{err}
@@ -55,9 +46,11 @@ func (s *session) doIdle() (string, error) {
 	return "done", nil
 }
 
-func (s *session) waitInput(changes <-chan struct{}) (bool, error) {
+// waitInput waits until the client has said something (true) or there may be
+// something to tell it (false).
+func (s *session) waitInput() (bool, error) {
 	if s.in.Buffered() > 0 {
 		return true, s.c.Flush()
 	}
-	return s.c.WaitInput(changes)
+	return s.c.WaitInput(s.wake)
 }

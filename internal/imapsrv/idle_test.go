@@ -29,7 +29,7 @@ func (c *waitingConn) WaitInput(wake <-chan struct{}) (bool, error) {
 func TestAnIdleClientHearsFromTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &waitingConn{scriptConn: scriptConn{out: &bytes.Buffer{}}, end: make(chan struct{})}
-		s := &session{Server: &Server{}, c: c, ctx: t.Context()}
+		s := &session{Server: &Server{}, c: c, ctx: t.Context(), wake: make(chan struct{}, 1)}
 		s.in = imapwire.NewReader(io.MultiReader(strings.NewReader("\r\n"), strings.NewReader("DONE\r\n")))
 		time.AfterFunc(5*idleNotice/2, func() { close(c.end) })
 		if ok, err := s.doIdle(); err != nil {

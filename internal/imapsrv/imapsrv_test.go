@@ -82,28 +82,32 @@ func (c *testConn) WaitInput(wake <-chan struct{}) (bool, error) {
 type fixture struct {
 	t      testing.TB
 	root   string
-	store  *mailbox.Store
 	server *Server
+	heard  map[net.Conn]*bufio.Reader // what the server has said, of each session
 }
 
 func newFixture(t testing.TB) *fixture {
 	t.Helper()
-	f := &fixture{t: t, root: filepath.Join(t.TempDir(), "Maildir")}
+	f := &fixture{t: t, root: filepath.Join(t.TempDir(), "Maildir"), heard: map[net.Conn]*bufio.Reader{}}
 	users := filepath.Join(t.TempDir(), "users")
 	os.WriteFile(users, []byte("ann:{PLAIN}open sesame\n"), 0o600)
 	accounts, err := auth.OpenFile(users, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	f.store = mailbox.NewStore(durable.New(), mailbox.Options{})
-	t.Cleanup(func() { f.store.Close() })
-	f.server = &Server{
-		Accounts: accounts, StartTLS: true, Version: "test",
-		Open: func(ctx context.Context, _ auth.Account) (*account.Tree, error) {
-			return account.Open(ctx, f.store, f.root, account.Options{})
-		},
-	}
+	f.server = &Server{Accounts: accounts, StartTLS: true, Version: "test"}
+	f.process()
 	return f
+}
+
+// process has the sessions that begin from now on be of another process.
+func (f *fixture) process() {
+	store, server := mailbox.NewStore(durable.New(), mailbox.Options{}), *f.server
+	f.t.Cleanup(func() { store.Close() })
+	server.Open = func(ctx context.Context, _ auth.Account) (*account.Tree, error) {
+		return account.Open(ctx, store, f.root, account.Options{})
+	}
+	f.server = &server
 }
 
 // dial begins a session and gives the client's end.
@@ -123,12 +127,14 @@ func (f *fixture) dial() net.Conn {
 		f.t.Fatal(err)
 	}
 	done := make(chan struct{})
+	serve := f.server.Serve
 	go func() {
 		defer close(done)
-		f.server.Serve(context.Background(), &testConn{Conn: server, w: bufio.NewWriter(server), plain: true, drain: make(chan struct{})})
+		serve(context.Background(), &testConn{Conn: server, w: bufio.NewWriter(server), plain: true, drain: make(chan struct{})})
 		server.Close()
 	}()
 	f.t.Cleanup(func() { client.Close(); <-done })
+	f.heard[client] = bufio.NewReader(client)
 	return client
 }
 
@@ -157,7 +163,7 @@ func (f *fixture) deliver(name, text string) {
 func (f *fixture) talk(c net.Conn, dialogue string) {
 	f.t.Helper()
 	dialogue = strings.ReplaceAll("\n"+dialogue, "\nlogin\n", login)
-	r := bufio.NewReader(c)
+	r := f.heard[c]
 	skip := false
 	for _, line := range strings.Split(dialogue, "\n") {
 		verb, text, _ := strings.Cut(strings.TrimSpace(line), " ")

@@ -124,7 +124,7 @@ func (s *session) doUnauthenticate() (string, error) {
 		return "", no("[CANNOT] this session has but one user")
 	}
 	s.leave()
-	s.rev2, s.utf8, s.condstore, s.qresync = false, false, false, false
+	s.rev2, s.utf8, s.condstore, s.qresync, s.uidonly = false, false, false, false, false
 	s.in.Limits = imapwire.Tiny
 	s.loginBy = time.Now().Add(loginLimit)
 	return "done", nil
@@ -133,6 +133,8 @@ func (s *session) doUnauthenticate() (string, error) {
 // leave gives the account back.
 func (s *session) leave() {
 	s.unselect()
+	s.endWatch(s.watch)
+	s.watch = nil
 	if s.tree != nil {
 		s.tree.Close()
 		s.tree = nil

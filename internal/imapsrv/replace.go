@@ -37,7 +37,7 @@ func (s *session) doReplace(byUID bool) (string, error) {
 	if err := s.crlf(); err != nil {
 		return "", err
 	}
-	return s.replace(folder, a, uid)
+	return s.replace(name, folder, a, uid)
 }
 
 // replaced reads a space and the number of the letter that is to go.
@@ -59,7 +59,7 @@ func (s *session) replaced(byUID bool) (uint32, error) {
 	return s.sel.view.At(positions[0]).UID, nil
 }
 
-func (s *session) replace(folder *mailbox.Folder, a *mailbox.Append, uid uint32) (string, error) {
+func (s *session) replace(name string, folder *mailbox.Folder, a *mailbox.Append, uid uint32) (string, error) {
 	if _, there := s.sel.folder.View().Index(uid); !there {
 		return "", no("[EXPUNGEISSUED] that message is gone")
 	}
@@ -67,6 +67,7 @@ func (s *session) replace(folder *mailbox.Folder, a *mailbox.Append, uid uint32)
 	if err != nil {
 		return "", err
 	}
+	s.putIn(name, uids)
 	s.line(fmt.Sprintf("* OK [APPENDUID %d %s] stored", folder.View().UIDValidity(), imapwire.FormatSet(uids)))
 	if _, err := s.sel.folder.Expunge(s.ctx, []uint32{uid}); err != nil {
 		return "", err

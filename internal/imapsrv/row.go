@@ -35,6 +35,7 @@ func (r *row) source() *source {
 
 func (r *row) Seq() uint32 { return uint32(r.pos) + 1 }
 func (r *row) UID() uint32 { return r.letter.UID }
+func (r *row) Last() bool  { return r.pos == r.sel.view.Len()-1 }
 
 func (r *row) HasFlag(flag string) bool {
 	if strings.EqualFold(flag, `\Recent`) {

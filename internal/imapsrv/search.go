@@ -3,11 +3,8 @@ package imapsrv
 import (
 	"errors"
 	"fmt"
-	"runtime"
 	"slices"
 	"strings"
-	"sync"
-	"sync/atomic"
 
 	"postbag/internal/imapwire"
 	"postbag/internal/mailbox"
@@ -22,8 +19,13 @@ type question struct {
 	esearch bool
 	save    bool
 	partial *partialRange
-	modSeq  bool // the greatest modseq is told, too
+	modSeq  bool     // the greatest modseq is told, too
+	update  bool     // what changes of the result is told (RFC 5267 section 4.3)
+	items   []item   // of letters that come to be in it (RFC 5465 section 7)
+	sources []filter // the folders, of ESEARCH; none means the selected one
+	where   string   // more in the correlator of its answers
 	c       search.Criteria
+	keys    []search.SortKey // of SORT
 }
 
 // asks reports whether RETURN has one of the names.
@@ -35,15 +37,30 @@ func (q *question) asks(names ...string) bool {
 // (RFC 9394).
 func (s *session) doSearch(byUID bool) (string, error) {
 	q := &question{byUID: byUID, verb: "SEARCH", esearch: s.rev2}
-	err := s.readQuestion(q)
+	err := s.sp()
+	if err == nil {
+		err = s.readQuestion(q)
+	}
+	return s.search(q, err)
+}
+
+// search answers a question about the selected folder, if it could be read.
+func (s *session) search(q *question, err error) (string, error) {
+	if err == nil {
+		err = s.checkContext(q)
+	}
 	var found []int
 	if err == nil {
 		found, err = s.find(q.c)
+	}
+	if err == nil && q.keys != nil {
+		found, err = s.sorted(found, q.keys)
 	}
 	if err != nil {
 		return "", s.forget(q, err)
 	}
 	s.tellFound(q, found)
+	s.keepContext(q, found)
 	return "done", nil
 }
 
@@ -61,7 +78,7 @@ func (s *session) forget(q *question, err error) error {
 // find gives the positions of letters that fulfil the criteria.
 func (s *session) find(c search.Criteria) ([]int, error) {
 	hits := make([]bool, s.sel.view.Len())
-	err := eachOf(len(hits), search.ReadsFiles(c), func(i int) (err error) {
+	err := s.eachOf(len(hits), search.ReadsFiles(c), func(i int) (err error) {
 		hits[i], err = s.fits(c, i)
 		return err
 	})
@@ -72,31 +89,6 @@ func (s *session) find(c search.Criteria) ([]int, error) {
 		}
 	}
 	return found, err
-}
-
-// eachOf calls do with 0 to n-1; with dear on all processors at once. It stops
-// soon after an error.
-func eachOf(n int, dear bool, do func(i int) error) error {
-	workers := 1
-	if dear {
-		workers = max(1, min(runtime.GOMAXPROCS(0), n/8))
-	}
-	errs := make([]error, workers)
-	var next atomic.Int64
-	var all sync.WaitGroup
-	for w := range workers {
-		all.Go(func() {
-			for errs[w] == nil {
-				i := int(next.Add(1)) - 1
-				if i >= n {
-					return
-				}
-				errs[w] = do(i)
-			}
-		})
-	}
-	all.Wait()
-	return errors.Join(errs...)
 }
 
 // fits asks whether one letter fulfils the criteria. One whose file is gone does
@@ -139,10 +131,10 @@ func (s *session) tellFound(q *question, found []int) {
 		s.line(string(b))
 		return
 	}
-	if len(q.returns) == 0 && q.save {
+	if len(q.returns) == 0 && q.save && !q.update {
 		return // only saved, nothing told
 	}
-	b := fmt.Appendf(nil, "* ESEARCH (TAG %s)", imapwire.AppendString(nil, s.tag, false))
+	b := fmt.Appendf(nil, "* ESEARCH (TAG %s%s)", imapwire.AppendString(nil, s.tag, false), q.where)
 	if q.byUID {
 		b = append(b, " UID"...)
 	}
@@ -210,10 +202,6 @@ func (s *session) highestOf(positions []int) (highest uint64) {
 
 // readQuestion reads the arguments of SEARCH.
 func (s *session) readQuestion(q *question) error {
-	keys := &keyReader{session: s}
-	if err := s.sp(); err != nil {
-		return err
-	}
 	word, err := s.optionalWord("RETURN", "CHARSET")
 	if err == nil && word == "RETURN" {
 		if err = s.readReturn(q); err == nil {
@@ -223,6 +211,7 @@ func (s *session) readQuestion(q *question) error {
 			word, err = s.optionalWord("CHARSET")
 		}
 	}
+	keys := &keyReader{session: s, fixed: q.update && !q.elsewhere(), elsewhere: q.elsewhere()}
 	if err == nil && word == "CHARSET" {
 		if err = keys.readCharset(); err == nil {
 			err = s.sp()
@@ -231,7 +220,7 @@ func (s *session) readQuestion(q *question) error {
 	if err != nil {
 		return err
 	}
-	if q.esearch && q.returns == nil && !q.save {
+	if q.esearch && q.returns == nil && !q.save && !q.update {
 		q.returns = []string{"ALL"}
 	}
 	q.c, err = keys.all()
@@ -272,6 +261,12 @@ func (s *session) readReturn(q *question) error {
 		case "SAVE":
 			q.save = true
 			return nil
+		case "CONTEXT": // a hint that there will be more questions like it (RFC 5267 section 4.2)
+			return nil
+		case "UPDATE":
+			q.update = true
+			q.items, err = s.newItems()
+			return err
 		case "MIN", "MAX", "ALL", "COUNT":
 		case "PARTIAL":
 			if q.partial, err = s.readPartial(); err != nil {
@@ -286,7 +281,7 @@ func (s *session) readReturn(q *question) error {
 	if err == nil && q.asks("ALL") && q.asks("PARTIAL") {
 		err = bad("ALL and PARTIAL do not go together") // RFC 9394 section 3.1
 	}
-	if err == nil && q.returns == nil && !q.save {
+	if err == nil && q.returns == nil && !q.save && !q.update {
 		q.returns = []string{"ALL"}
 	}
 	return err

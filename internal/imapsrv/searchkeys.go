@@ -5,6 +5,7 @@ import (
 	"strings"
 	"time"
 
+	"postbag/internal/imapwire"
 	"postbag/internal/mime"
 	"postbag/internal/search"
 )
@@ -12,8 +13,10 @@ import (
 // A keyReader reads the keys of SEARCH, SORT and THREAD.
 type keyReader struct {
 	*session
-	charset string // of the texts
-	modSeq  bool   // MODSEQ was among the keys
+	charset   string // of the texts
+	modSeq    bool   // MODSEQ was among the keys
+	fixed     bool   // numbers mean the letters that have them now, for ever
+	elsewhere bool   // other folders than the selected one are searched
 }
 
 // all reads keys up to the end of the command.
@@ -101,6 +104,8 @@ func (s *keyReader) key(word string, depth int) (search.Criteria, error) {
 			return nil, err
 		}
 		return s.setKey(true)
+	case "UIDAFTER", "UIDBEFORE":
+		return s.uidKey(word)
 	case "LARGER", "SMALLER":
 		return s.sizeKey(word)
 	case "KEYWORD", "UNKEYWORD":
@@ -210,31 +215,79 @@ func (s *keyReader) setOrList(depth int) (search.Criteria, error) {
 	return all, err
 }
 
-// setKey reads a set of numbers, which `*` is the last letter's of.
+// setKey reads a set of numbers.
 func (s *keyReader) setKey(byUID bool) (search.Criteria, error) {
 	set, err := s.in.Set()
-	if err != nil {
+	switch {
+	case err != nil:
 		return nil, err
-	}
-	if set.Result {
+	case set.Result && s.elsewhere:
+		return nil, bad("$ is of the selected mailbox") // RFC 7377 section 2.2
+	case set.Result:
 		var saved search.UIDs
 		for _, uid := range s.sel.saved {
 			saved = append(saved, search.Range{First: uid, Last: uid})
 		}
 		return saved, nil
+	case !byUID && s.uidonly:
+		return nil, errUIDRequired
+	case !byUID && s.fixed:
+		return s.fixedSet(set), nil
 	}
-	last := uint32(s.sel.view.Len())
-	if byUID && last > 0 {
-		last = s.sel.view.At(int(last) - 1).UID
+	return setCriteria(set, byUID), nil
+}
+
+// setCriteria is what a set means in whatever folder.
+func setCriteria(set imapwire.Set, byUID bool) (c search.Criteria) {
+	closed, from := set.Split()
+	ranges := make([]search.Range, len(closed))
+	for i, r := range closed {
+		ranges[i] = search.Range(r)
 	}
-	var ranges []search.Range
-	for _, r := range set.Resolve(last) {
-		ranges = append(ranges, search.Range(r))
-	}
+	var open search.Criteria
 	if byUID {
-		return search.UIDs(ranges), nil
+		c, open = search.UIDs(ranges), search.UIDsFrom(from)
+	} else {
+		c, open = search.Seqs(ranges), search.SeqsFrom(from)
 	}
-	return search.Seqs(ranges), nil
+	switch {
+	case from == 0:
+		return c
+	case len(ranges) == 0:
+		return open
+	}
+	return search.Or{A: c, B: open}
+}
+
+// fixedSet is the letters that have the numbers of a set now (RFC 5267 section
+// 4.3).
+func (s *keyReader) fixedSet(set imapwire.Set) search.Criteria {
+	v := s.sel.view
+	var uids search.UIDs
+	for _, r := range set.Resolve(uint32(v.Len())) {
+		first, last := max(r.First, 1), min(r.Last, uint32(v.Len()))
+		if first <= last {
+			uids = append(uids, search.Range{First: v.At(int(first) - 1).UID, Last: v.At(int(last) - 1).UID})
+		}
+	}
+	return uids
+}
+
+// uidKey reads a UID that others are compared with (RFC 9738 section 3.2).
+func (s *keyReader) uidKey(word string) (search.Criteria, error) {
+	if err := s.sp(); err != nil {
+		return nil, err
+	}
+	uid, err := s.number32()
+	switch {
+	case err != nil:
+		return nil, err
+	case word == "UIDBEFORE":
+		return search.UIDs{{First: 0, Last: uid - 1}}, nil
+	case uid == 1<<32-1:
+		return search.UIDs{}, nil
+	}
+	return search.UIDs{{First: uid + 1, Last: 1<<32 - 1}}, nil
 }
 
 func (s *keyReader) sizeKey(word string) (search.Criteria, error) {

@@ -20,7 +20,8 @@ type selected struct {
 	saved    []uint32          // result of SEARCH that `$` stands for: UIDs
 	keywords map[string]bool   // those that FLAGS has told of
 	told     map[uint32]uint64 // UID to modseq whose flags were told, or need not be
-	changes  chan struct{}     // new versions
+	contexts []*searchContext  // searches that are kept up to date
+	mine     map[uint32]bool   // letters that this session has put in, and that are not told yet
 	cancel   func()
 }
 
@@ -45,6 +46,7 @@ func (s *session) unselect() {
 	if s.sel == nil {
 		return
 	}
+	s.unselected(s.sel)
 	s.sel.cancel()
 	s.sel.folder.Close()
 	s.sel = nil
@@ -78,9 +80,9 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 		folder.Close()
 		return "", err
 	}
-	sel := &selected{name: s.tree.Canonical(name), folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, changes: make(chan struct{}, 1)}
+	sel := &selected{name: s.tree.Canonical(name), folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, mine: map[uint32]bool{}}
 	sel.recent = sel.view.RecentAbove()
-	sel.cancel = folder.Subscribe(sel.changes)
+	sel.cancel = folder.Subscribe(s.wake)
 	s.sel = sel
 	s.describe(name)
 	s.answerResync(params.resync)
@@ -103,7 +105,7 @@ func (s *session) describe(name string) {
 	s.line(fmt.Sprintf("* %d EXISTS", v.Len()))
 	if !s.rev2 {
 		s.line(fmt.Sprintf("* %d RECENT", s.sel.recentCount(v)))
-		if i, ok := v.FirstUnseen(); ok {
+		if i, ok := v.FirstUnseen(); ok && !s.uidonly {
 			s.line(fmt.Sprintf("* OK [UNSEEN %d] first unseen", i+1))
 		}
 	} else {
@@ -144,9 +146,17 @@ func (s *session) doClose() (string, error) {
 	return s.highestNow(len(gone) > 0) + "done", err
 }
 
-// update steps to the newest version and tells how it differs. Where EXPUNGE may
-// not be sent, it steps only if nothing was expunged.
+// update tells how the newest version of the selected folder differs from this
+// session's, unless NOTIFY has forbidden it.
 func (s *session) update(mayExpunge bool) {
+	if s.watch.tells(messageNew) {
+		s.step(mayExpunge)
+	}
+}
+
+// step goes to the newest version and tells how it differs. Where EXPUNGE may not
+// be sent, it goes only if nothing was expunged.
+func (s *session) step(mayExpunge bool) {
 	sel := s.sel
 	if sel == nil {
 		return
@@ -159,21 +169,36 @@ func (s *session) update(mayExpunge bool) {
 	if len(d.Expunged) > 0 && !mayExpunge {
 		return
 	}
+	s.loseExpunged(d.Expunged)
 	s.tellExpunged(d.Expunged)
 	sel.view = cur
 	if d.Added > 0 {
-		s.line(fmt.Sprintf("* %d EXISTS", cur.Len()))
-		if !s.rev2 {
-			s.line(fmt.Sprintf("* %d RECENT", sel.recentCount(cur)))
-		}
-		if !sel.readOnly {
-			s.sel.folder.SettleSoon()
-		}
+		s.tellAdded(d.Added)
 	}
 	for _, uid := range d.Changed {
-		s.tellFlags(uid)
+		if s.watch.tells(flagsChange) {
+			s.tellFlags(uid)
+		}
 	}
 	clear(sel.told)
+	s.updateContexts(d)
+}
+
+// tellAdded says that there are new letters, the last ones of the version, and
+// of each what NOTIFY asks for.
+func (s *session) tellAdded(n int) {
+	sel := s.sel
+	s.line(fmt.Sprintf("* %d EXISTS", sel.view.Len()))
+	if !s.rev2 {
+		s.line(fmt.Sprintf("* %d RECENT", sel.recentCount(sel.view)))
+	}
+	if !sel.readOnly {
+		sel.folder.SettleSoon()
+	}
+	if s.watch != nil && s.watch.selected.items != nil {
+		s.tellNewItems(sel.view.Len() - n)
+	}
+	clear(sel.mine)
 }
 
 // tellExpunged says which letters are gone, given their positions, descending.
@@ -181,7 +206,7 @@ func (s *session) tellExpunged(positions []int) {
 	if len(positions) == 0 {
 		return
 	}
-	if s.qresync {
+	if s.qresync || s.uidonly {
 		uids := s.uids(positions)
 		slices.Reverse(uids)
 		s.line("* VANISHED " + imapwire.FormatSet(uids))

@@ -22,6 +22,7 @@ type session struct {
 	out []byte // scratch for responses
 
 	tag   string        // of the command under way
+	verb  string        // its name, without UID
 	login string        // of the account, once it is in
 	tree  *account.Tree // nil before the login
 	sel   *selected     // nil when no folder is selected
@@ -30,7 +31,11 @@ type session struct {
 
 	condstore bool // modseqs come with flags
 	qresync   bool // VANISHED instead of EXPUNGE
+	uidonly   bool // no message numbers, in neither direction
 	deflate   *compressed
+
+	wake  chan struct{} // something may have happened that the client is to be told
+	watch *watch        // what NOTIFY asks for; nil before the first one
 
 	loginBy  time.Time // until when somebody must have logged in
 	failures int       // wrong commands in a row
@@ -40,7 +45,7 @@ type session struct {
 }
 
 func newSession(ctx context.Context, s *Server, c Conn) *session {
-	sess := &session{Server: s, c: c, ctx: ctx, loginBy: time.Now().Add(loginLimit)}
+	sess := &session{Server: s, c: c, ctx: ctx, loginBy: time.Now().Add(loginLimit), wake: make(chan struct{}, 1)}
 	sess.in = imapwire.NewReader(sess)
 	sess.in.Limits = imapwire.Tiny
 	sess.in.Continue = func() error {
@@ -94,7 +99,7 @@ func (s *session) run() error {
 		}
 		s.c.Busy(s.in.Buffered() > 0)
 		s.in.Begin()
-		err := s.in.Fill()
+		err := s.await()
 		s.c.Busy(true)
 		if err == nil {
 			err = s.command()
@@ -156,21 +161,33 @@ func (s *session) command() error {
 	if err != nil {
 		return s.answer(tag, "", err)
 	}
-	name = strings.ToUpper(name)
-	h := s.lookup(name)
+	s.verb = strings.ToUpper(name)
+	h := s.lookup(s.verb)
 	if h == nil {
 		return s.answer(tag, "", bad("unknown command, or not now"))
 	}
 	ok, err := h(s)
 	if err == nil {
-		s.update(!noExpunge[strings.TrimPrefix(name, "UID")])
+		s.catchUp()
 	}
 	return s.answer(tag, ok, err)
 }
 
+// catchUp tells what has happened while a command was carried out, and by it.
+func (s *session) catchUp() {
+	if expunging[s.verb] {
+		s.step(true)
+	}
+	s.happened(!noExpunge[s.verb])
+}
+
 // noExpunge are the commands during which sequence numbers must stay (RFC 9051
 // section 7.5.1); SORT and THREAD answer with them, too.
-var noExpunge = map[string]bool{"FETCH": true, "STORE": true, "SEARCH": true, "SORT": true, "THREAD": true, "": true}
+var noExpunge = map[string]bool{"FETCH": true, "STORE": true, "SEARCH": true, "SORT": true, "THREAD": true}
+
+// expunging are the commands that are answered with EXPUNGE, whatever NOTIFY
+// says.
+var expunging = map[string]bool{"EXPUNGE": true, "MOVE": true, "REPLACE": true}
 
 // answer writes the tagged response, after the rest of a wrong command has been
 // read away.
@@ -232,7 +249,7 @@ func (s *session) failed(err error) *answer {
 		mailbox.ErrGone: "[NONEXISTENT] mailbox is gone", account.ErrNoFolder: "[NONEXISTENT] no such mailbox",
 		account.ErrExists: "[ALREADYEXISTS] mailbox exists already", account.ErrBadName: "[CANNOT] not a name for a mailbox",
 		account.ErrBadUse: "[USEATTR] no mailbox can be made for that use, or another one has it",
-		account.ErrInbox:  "[CANNOT] INBOX cannot be deleted",
+		account.ErrInbox:  "[CANNOT] INBOX cannot be deleted", account.ErrTooMany: "[METADATA TOOMANY] no room for more entries",
 	} {
 		if errors.Is(err, target) {
 			return &answer{"NO", text}

@@ -20,25 +20,13 @@ var sortKeys = map[string]search.By{
 // doSort is SORT, with ESORT (RFC 5267 section 3).
 func (s *session) doSort(byUID bool) (string, error) {
 	q := &question{byUID: byUID, verb: "SORT"}
-	keys, err := s.readSort(q)
-	var found []int
-	if err == nil {
-		found, err = s.find(q.c)
-	}
-	if err == nil {
-		found, err = s.sorted(found, keys)
-	}
-	if err != nil {
-		return "", s.forget(q, err)
-	}
-	s.tellFound(q, found)
-	return "done", nil
+	return s.search(q, s.readSort(q))
 }
 
 // readSort reads [RETURN (...)] (criteria) charset keys.
-func (s *session) readSort(q *question) ([]search.SortKey, error) {
+func (s *session) readSort(q *question) error {
 	if err := s.sp(); err != nil {
-		return nil, err
+		return err
 	}
 	word, err := s.optionalWord("RETURN")
 	if err == nil && word != "" {
@@ -46,19 +34,18 @@ func (s *session) readSort(q *question) ([]search.SortKey, error) {
 			err = s.sp()
 		}
 	}
-	if err != nil {
-		return nil, err
+	if err == nil {
+		q.keys, err = s.sortCriteria()
 	}
-	keys, err := s.sortCriteria()
-	if err != nil {
-		return nil, err
+	if err == nil {
+		err = s.charsetAndKeys(q)
 	}
-	return keys, s.charsetAndKeys(q)
+	return err
 }
 
 // charsetAndKeys reads a charset and search keys.
 func (s *session) charsetAndKeys(q *question) error {
-	r := &keyReader{session: s}
+	r := &keyReader{session: s, fixed: q.update}
 	err := r.readCharset()
 	if err == nil {
 		err = s.sp()
@@ -114,7 +101,7 @@ func (s *session) sorted(found []int, keys []search.SortKey) ([]int, error) {
 // left as it is: nothing is known of it.
 func (s *session) describeAll(positions []int, ask func(*row, *search.Sorted) error) ([]search.Sorted, error) {
 	all := make([]search.Sorted, len(positions))
-	err := eachOf(len(positions), true, func(i int) error {
+	err := s.eachOf(len(positions), true, func(i int) error {
 		r := &row{session: s, pos: positions[i], letter: s.sel.view.At(positions[i])}
 		defer r.close()
 		all[i].Pos = positions[i]

@@ -59,11 +59,15 @@ func (s *session) statusOf(name string, items []string) error {
 	if err := folder.Sync(s.ctx); err != nil {
 		return err
 	}
-	v := folder.View()
+	return s.writeStatus(name, folder, folder.View(), items)
+}
+
+// writeStatus writes what a STATUS response says of one version of a folder.
+func (s *session) writeStatus(name string, folder *mailbox.Folder, v *mailbox.View, items []string) error {
 	var words []string
 	for _, item := range items {
 		if item == "MAILBOXID" {
-			words = append(words, "MAILBOXID ("+folder.MailboxID()+")")
+			words = append(words, "MAILBOXID ("+v.MailboxID()+")")
 			continue
 		}
 		n, err := s.statusNumber(folder, v, item)

@@ -66,7 +66,11 @@ func (s *session) doStore(byUID bool) (string, error) {
 	if conditional {
 		s.useModSeq()
 	}
-	modified, err := s.sel.folder.Store(s.ctx, s.uids(positions), change, since)
+	var modified []uint32
+	err = s.during(func() (err error) {
+		modified, err = s.sel.folder.Store(s.ctx, s.uids(positions), change, since)
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
@@ -132,8 +136,8 @@ func (s *session) tellStored(positions []int, modified []uint32, st stored) {
 }
 
 func (s *session) appendStored(pos int, l *mailbox.Letter, st stored) []byte {
-	b := fmt.Appendf(nil, "* %d FETCH (", pos+1)
-	if st.byUID || s.qresync {
+	b := s.appendFetch(nil, pos, l)
+	if !s.uidonly && (st.byUID || s.qresync) {
 		b = fmt.Appendf(b, "UID %d ", l.UID)
 	}
 	if !st.silent {
@@ -172,7 +176,11 @@ func (s *session) doExpunge(byUID bool) (string, error) {
 	if byUID && len(uids) == 0 {
 		return "done", nil
 	}
-	gone, err := s.sel.folder.Expunge(s.ctx, uids)
+	var gone []uint32
+	err := s.during(func() (err error) {
+		gone, err = s.sel.folder.Expunge(s.ctx, uids)
+		return err
+	})
 	return s.highestNow(len(gone) > 0) + "done", err
 }
 

@@ -14,6 +14,8 @@ import (
 type Row interface {
 	Seq() uint32
 	UID() uint32
+	// Last reports whether it is the last one of its folder.
+	Last() bool
 	// HasFlag knows system flags with their backslash, \Recent, and keywords;
 	// case does not count.
 	HasFlag(flag string) bool
@@ -135,6 +137,18 @@ func (s Seqs) match(r Row) (bool, error) { return within(r.Seq(), s), nil }
 func (s Seqs) cost() int                 { return free }
 func (s UIDs) match(r Row) (bool, error) { return within(r.UID(), s), nil }
 func (s UIDs) cost() int                 { return free }
+
+// SeqsFrom and UIDsFrom are ranges that end in `*`: from a number on, and the last
+// letter, whatever its number is (RFC 9051 section 9).
+type (
+	SeqsFrom uint32
+	UIDsFrom uint32
+)
+
+func (n SeqsFrom) match(r Row) (bool, error) { return r.Seq() >= uint32(n) || r.Last(), nil }
+func (n SeqsFrom) cost() int                 { return free }
+func (n UIDsFrom) match(r Row) (bool, error) { return r.UID() >= uint32(n) || r.Last(), nil }
+func (n UIDsFrom) cost() int                 { return free }
 
 // A Flag is a flag or keyword that is set.
 type Flag string

@@ -12,6 +12,7 @@ type fakeRow struct{ dear int }
 
 func (*fakeRow) Seq() uint32           { return 3 }
 func (*fakeRow) UID() uint32           { return 30 }
+func (*fakeRow) Last() bool            { return true }
 func (*fakeRow) HasFlag(f string) bool { return strings.EqualFold(f, `\Seen`) }
 func (*fakeRow) Size() (int64, error)  { return 100, nil }
 func (*fakeRow) Internal() (time.Time, error) {
@@ -42,6 +43,8 @@ func TestMatch(t *testing.T) {
 		"ALL":                            {And{}, true},
 		"a number in the set":            {Seqs{{1, 3}}, true},
 		"a UID that is not":              {UIDs{{1, 29}, {31, 40}}, false},
+		"the last one is in 5:*":         {SeqsFrom(5), true},
+		"and in the UIDs from 31 on":     {UIDsFrom(31), true},
 		"a flag":                         {Flag(`\seen`), true},
 		"NOT a flag":                     {Not{Flag(`\Seen`)}, false},
 		"larger is not equal":            {Larger(100), false},

@@ -46,7 +46,7 @@ func (r *Remote) secure(ctx context.Context, d recipient.Destination, hop smtpou
 }
 
 func demanding(hop smtpout.Hop, d trust.Demand) smtpout.Hop {
-	hop.Proof, hop.Verify, hop.TLS = d.Name, d.Verify, smtpout.Encrypt
+	hop.Proof, hop.Verify, hop.TLS, hop.ServerName = d.Name, d.Verify, smtpout.Encrypt, d.Host
 	if d.Usual {
 		hop.TLS = smtpout.StartTLS
 	}

@@ -19,6 +19,7 @@ var errNoName = errors.New("no such name")
 type answer struct {
 	records   []dns.RR
 	authentic bool
+	owner     string // where its aliases have led to
 	alias     string // where a CNAME leads to, when the server did not go there
 }
 
@@ -91,6 +92,7 @@ func parse(key question, msg *dns.Msg) (answer, error) {
 		}
 		owner, ans.alias = next, hostName(next)
 	}
+	ans.owner = hostName(owner)
 	switch {
 	case msg.Rcode == dns.RcodeNameError:
 		ans.alias = ""

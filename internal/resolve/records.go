@@ -19,20 +19,44 @@ type TLSA struct {
 	Data                      []byte
 }
 
-// TLSA returns the records for a service at host, and whether they are authentic.
-// None is no error; that they could not be asked for is one.
-func (r *Resolver) TLSA(ctx context.Context, host string, port int) (records []TLSA, authentic bool, err error) {
-	op := "look up tlsa of " + host
+// TLSA returns the records for a service at host, the name that they stand at,
+// and whether they are authentic. Where the host's name is an alias that is what
+// it leads to, if there are any, else the alias (RFC 7672 section 2.2.2). None is
+// no error; that they could not be asked for is one.
+func (r *Resolver) TLSA(ctx context.Context, host string, port int) (records []TLSA, base string, authentic bool, err error) {
 	name, err := address.DomainASCII(host)
 	if err != nil {
-		return nil, false, nil // an address has no records
+		return nil, host, false, nil // an address has no records
 	}
+	if target := r.target(ctx, name); target != name {
+		records, authentic, err := r.tlsaAt(ctx, target, port)
+		if err != nil || authentic && len(records) > 0 {
+			return records, target, authentic, err
+		}
+	}
+	records, authentic, err = r.tlsaAt(ctx, name, port)
+	return records, name, authentic, err
+}
+
+// target is where the aliases of a host lead to, if that is authentic. Its
+// addresses have been asked for before, so this asks nobody.
+func (r *Resolver) target(ctx context.Context, name string) string {
+	for _, qtype := range []uint16{dns.TypeA, dns.TypeAAAA} {
+		ans, err := r.ask(ctx, name, qtype)
+		if err == nil && ans.authentic && ans.owner != "" {
+			return ans.owner
+		}
+	}
+	return name
+}
+
+func (r *Resolver) tlsaAt(ctx context.Context, name string, port int) (records []TLSA, authentic bool, err error) {
 	ans, err := r.ask(ctx, fmt.Sprintf("_%d._tcp.%s", port, name), dns.TypeTLSA)
 	if errors.Is(err, errNoName) {
 		return nil, ans.authentic, nil
 	}
 	if err != nil {
-		return nil, false, lookupError(op, err)
+		return nil, false, lookupError("look up tlsa of "+name, err)
 	}
 	for _, rr := range ans.records {
 		t, ok := rr.(*dns.TLSA)

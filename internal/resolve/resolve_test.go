@@ -2,6 +2,7 @@ package resolve
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -258,4 +259,34 @@ func FuzzAnswer(f *testing.F) {
 			}
 		}
 	})
+}
+
+// RFC 7672 section 2.2.2: the records of what an alias leads to come first.
+func TestTLSABehindAliases(t *testing.T) {
+	server, r := start(t,
+		"mx.example. 60 IN CNAME real.example.",
+		"real.example. 60 IN A 192.0.2.1",
+		"_25._tcp.real.example. 60 IN TLSA 3 1 1 aa",
+		"_25._tcp.mx.example. 60 IN TLSA 3 1 1 bb",
+		"only.example. 60 IN CNAME bare.example.",
+		"bare.example. 60 IN A 192.0.2.1",
+		"_25._tcp.only.example. 60 IN TLSA 3 1 1 cc",
+		"plain.example. 60 IN A 192.0.2.1",
+		"_25._tcp.plain.example. 60 IN TLSA 3 1 1 dd",
+		"sad.example. 60 IN CNAME broken.example.",
+		"broken.example. 60 IN A 192.0.2.1",
+		"_25._tcp.sad.example. 60 IN TLSA 3 1 1 ee",
+	)
+	server.Fail("_25._tcp.broken.example", dns.RcodeServerFailure)
+	for host, want := range map[string]string{
+		"mx.example": "aa real.example", "only.example": "cc only.example", "plain.example": "dd plain.example",
+	} {
+		records, base, authentic, err := r.TLSA(t.Context(), host, 25)
+		if err != nil || !authentic || len(records) != 1 || fmt.Sprintf("%x %s", records[0].Data, base) != want {
+			t.Errorf("TLSA(%s) = %x at %s, %t, %v; want %s", host, records, base, authentic, err, want)
+		}
+	}
+	if _, _, _, err := r.TLSA(t.Context(), "sad.example", 25); err == nil {
+		t.Error("records that cannot be had count as none")
+	}
 }

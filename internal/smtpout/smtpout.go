@@ -56,18 +56,19 @@ const (
 
 // A Hop is one host that letters are given to.
 type Hop struct {
-	Host      string       // its name, for TLS and messages
-	Addrs     []netip.Addr // tried in this order; none: Host is looked up by the dialler
-	Port      int
-	Socket    string // path of a Unix socket instead
-	LMTP      bool
-	TLS       Policy
-	Verify    func(tls.ConnectionState) error // checks the certificate instead of authorities and names
-	Proof     string                          // tells what Verify wants from what others want
-	User      string                          // logs in when it is not ""
-	Password  string                          // or the token of XOAUTH2 and OAUTHBEARER
-	Mechanism string                          // the only one to log in with; "": the best that is offered
-	Foreign   bool                            // it is another host for sure: one that greets with our own name is a loop
+	Host       string       // its name, for TLS and messages
+	Addrs      []netip.Addr // tried in this order; none: Host is looked up by the dialler
+	Port       int
+	Socket     string // path of a Unix socket instead
+	LMTP       bool
+	TLS        Policy
+	Verify     func(tls.ConnectionState) error // checks the certificate instead of authorities and names
+	ServerName string                          // whose certificate is asked for; "": Host's
+	Proof      string                          // tells what Verify wants from what others want
+	User       string                          // logs in when it is not ""
+	Password   string                          // or the token of XOAUTH2 and OAUTHBEARER
+	Mechanism  string                          // the only one to log in with; "": the best that is offered
+	Foreign    bool                            // it is another host for sure: one that greets with our own name is a loop
 }
 
 // String names the hop in messages.
@@ -160,6 +161,9 @@ func (c *Client) dial(ctx context.Context, network, addr string) (net.Conn, erro
 
 func (c *Client) tlsConfig(h Hop) *tls.Config {
 	cfg := &tls.Config{ServerName: asciiName(strings.Trim(h.Host, "[]")), RootCAs: c.RootCAs}
+	if h.ServerName != "" {
+		cfg.ServerName = h.ServerName
+	}
 	switch {
 	case h.TLS == Opportunistic:
 		// Any certificate, any version: all are better than none (RFC 7435).

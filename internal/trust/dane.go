@@ -31,26 +31,28 @@ const (
 
 // A TLSAResolver knows TLSA records: *resolve.Resolver.
 type TLSAResolver interface {
-	TLSA(ctx context.Context, host string, port int) (records []resolve.TLSA, authentic bool, err error)
+	TLSA(ctx context.Context, host string, port int) (records []resolve.TLSA, base string, authentic bool, err error)
 }
 
 // DANE gives what a host demands by its TLSA records; ok is false where it has
 // none. To be asked only where the answers that led to the host were authentic
 // (RFC 7672 section 2.2): an error then means that the host must not be used now.
-// names are those that may stand in a certificate of its own authority: the host
-// and the domain that it serves.
+// names are those that may stand in a certificate of its own authority, beside the
+// one that the records stand at: the host and the domain that it serves.
 func DANE(ctx context.Context, r TLSAResolver, host string, port int, names ...string) (d Demand, ok bool, err error) {
-	records, authentic, err := r.TLSA(ctx, host, port)
+	records, base, authentic, err := r.TLSA(ctx, host, port)
 	if err != nil || !authentic || len(records) == 0 {
 		return Demand{}, false, err
 	}
 	usable := slices.DeleteFunc(slices.Clone(records), func(t resolve.TLSA) bool { return !isUsable(t) })
 	if len(usable) == 0 {
 		// RFC 7672 section 2.2: records that nobody can use still demand TLS.
-		return Demand{Name: "dane:unusable"}, true, nil
+		return Demand{Name: "dane:unusable", Host: base}, true, nil
 	}
+	names = append([]string{base}, names...) // RFC 7672 section 3.2.2
 	return Demand{
 		Name:   "dane:" + digest(usable),
+		Host:   base,
 		Verify: func(cs tls.ConnectionState) error { return verifyDANE(cs, usable, names) },
 	}, true, nil
 }

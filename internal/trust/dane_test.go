@@ -68,8 +68,8 @@ type tlsa struct {
 	err       error
 }
 
-func (r tlsa) TLSA(context.Context, string, int) ([]resolve.TLSA, bool, error) {
-	return r.records, r.authentic, r.err
+func (r tlsa) TLSA(context.Context, string, int) ([]resolve.TLSA, string, bool, error) {
+	return r.records, "base.example", r.authentic, r.err
 }
 
 func TestDANE(t *testing.T) {

@@ -24,6 +24,7 @@ import (
 // A Demand is what a connection must prove.
 type Demand struct {
 	Name   string                          // what it comes from, with what tells it from others of that kind
+	Host   string                          // whose certificate is asked for (SNI); "": that of the host's name
 	Usual  bool                            // a certificate of the usual authorities for the name of the host
 	Verify func(tls.ConnectionState) error // checks the certificate instead; with neither, any will do
 }

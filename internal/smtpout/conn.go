@@ -79,7 +79,8 @@ func (c *Client) open(ctx context.Context, h Hop, at endpoint, policy Policy) (*
 	defer cancel()
 	nc, err := c.dial(dctx, at.network, at.addr)
 	if err != nil {
-		return nil, status.Temp("connect to "+at.name, "4.4.1", "connect to "+at.name+": "+dialText(err), err)
+		op := "connect to " + at.name
+		return nil, status.Temp(op, "4.4.1", op+": "+dialText(err), dialError{err})
 	}
 	conn := &conn{hop: h, nc: nc, raw: nc, t: t, peer: at.name, ip: at.ip}
 	release := conn.bind(ctx)
@@ -97,6 +98,20 @@ func (c *Client) open(ctx context.Context, h Hop, at endpoint, policy Policy) (*
 	return conn, nil
 }
 
+// A dialError is one of the net package that says only why, where we know it.
+type dialError struct{ err error }
+
+func (e dialError) Error() string {
+	if text := dialText(e.err); text != unknownFailure {
+		return text
+	}
+	return e.err.Error()
+}
+
+func (e dialError) Unwrap() error { return e.err }
+
+const unknownFailure = "connection failed"
+
 // dialText says why without the words of the net package.
 func dialText(err error) string {
 	var dns *net.DNSError
@@ -112,7 +127,7 @@ func dialText(err error) string {
 			return sys.Err.Error()
 		}
 	}
-	return "connection failed"
+	return unknownFailure
 }
 
 // bind makes the end of ctx end what the connection waits for. The function it

@@ -64,28 +64,33 @@ func Exit(code int, op string, err error) error {
 	return &Error{Op: op, Class: class, Exit: code, Err: err}
 }
 
-// Error is "op: cause", with what the peer is told when there is no cause.
+// Error is "op: cause", with what the peer is told when there is no cause. What
+// one of them says the others do not repeat.
 func (e *Error) Error() string {
-	var parts []string
-	for _, s := range []string{e.Op, e.cause()} {
-		if s != "" {
-			parts = append(parts, s)
-		}
-	}
-	if len(parts) == 0 {
+	cause := e.cause()
+	switch {
+	case e.Op == "" && cause == "":
 		return e.Class.String() + " failure"
+	case cause == "":
+		return e.Op
+	case e.Op == "" || strings.HasPrefix(cause, e.Op+": "):
+		return cause
 	}
-	return strings.Join(parts, ": ")
+	return e.Op + ": " + cause
 }
 
 func (e *Error) cause() string {
-	switch {
-	case e.Err == nil:
+	if e.Err == nil {
 		return e.Text
-	case e.Text == "" || strings.Contains(e.Err.Error(), e.Text):
-		return e.Err.Error()
 	}
-	return e.Text + ": " + e.Err.Error()
+	switch cause := e.Err.Error(); {
+	case strings.Contains(cause, e.Text):
+		return cause
+	case strings.Contains(e.Text, cause):
+		return e.Text
+	default:
+		return e.Text + ": " + cause
+	}
 }
 
 // Unwrap gives the cause.

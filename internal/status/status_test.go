@@ -47,6 +47,8 @@ func TestErrorNamesOperationAndCause(t *testing.T) {
 		"look up x: no such user":        Perm("look up x", "5.1.1", "no such user", nil),
 		"x: cause":                       Exit(64, "x", errCause),
 		"read: cause of it":              Temp("read", "", "cause", errors.New("cause of it")),
+		"connect to x: refused":          Temp("connect to x", "", "connect to x: refused", errors.New("refused")),
+		"send: put off: connect: no":     Temp("send", "", "put off: connect: no", Temp("connect", "", "no", nil)),
 		"temporary failure":              &Error{},
 	} {
 		if err.Error() != want {

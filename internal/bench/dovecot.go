@@ -184,3 +184,9 @@ func (r *mailReader) cpu() (time float64, err error) {
 	}
 	return time, nil
 }
+
+func chown(path string, u *user.User) error {
+	uid, _ := strconv.Atoi(u.Uid)
+	gid, _ := strconv.Atoi(u.Gid)
+	return os.Chown(path, uid, gid)
+}

@@ -44,6 +44,8 @@ type figure struct {
 // figures are all of them, in the order in which they run.
 var figures = []figure{
 	{"receive", "letters of 4 KiB into local Maildirs", receive},
+	{"relay", "letters of 4 KiB through the queue to other hosts", relay},
+	{"deferred", "letters of 4 KiB into an empty and a full queue", deferred},
 	{"imap", "one large folder", imap},
 }
 

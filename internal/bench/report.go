@@ -42,6 +42,23 @@ func report(all []contender, turns [][]turn) {
 	}
 }
 
+// compare prints a line for each contender, with medians of the ratios to the
+// first one's turn in the same round.
+func compare(all []contender, turns [][]turn) {
+	fmt.Printf("    %-26s %10s %8s %12s %8s\n", "", "letters/s", "of first", "CPU ms each", "of first")
+	for i, c := range all {
+		var rate, ratio, cpu, cpuRatio []float64
+		for n, t := range turns[i] {
+			base := turns[0][n]
+			rate = append(rate, t.rate())
+			ratio = append(ratio, t.rate()/base.rate())
+			cpu = append(cpu, t.cpu())
+			cpuRatio = append(cpuRatio, t.cpu()/base.cpu())
+		}
+		fmt.Printf("    %-26s %10.0f %7.0f%% %12.3f %7.0f%%\n", c.name(), median(rate), 100*median(ratio), median(cpu), 100*median(cpuRatio))
+	}
+}
+
 // describe says what machine this is.
 func describe() {
 	release, _ := os.ReadFile("/proc/sys/kernel/osrelease")

@@ -1,6 +1,7 @@
 package mailtest
 
 import (
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -13,16 +14,17 @@ import (
 	"time"
 )
 
-// A Postfix is one of the system's package with its own configuration, queue and
-// mailboxes, on loopback ports. Mail for user@local.test goes into Maildir; other
-// names of that domain are unknown; all else goes to Next.
-type Postfix struct {
-	Port    int // everything that it offers
-	Plain   int // without CHUNKING, PIPELINING, 8BITMIME, STARTTLS and SMTPUTF8
-	Maildir string
-	Log     string
+// A PostfixSetup is how a Postfix of the system's package shall run beside the
+// system's: with its own configuration, queue and Maildirs, without DNS.
+type PostfixSetup struct {
+	Dir      string   // made, with etc, spool, data and mail; every user must be able to enter it
+	Owner    string   // user whose Maildirs lie in Dir/mail
+	Main     string   // settings beside the common ones; DIR stands for Dir
+	Services []string // lines of master.cf beside those of the package that listen nowhere
 }
 
+// postfixMain are the settings that each has. What is not set is Postfix's
+// default; files of the queue and of Maildirs are synced.
 const postfixMain = `compatibility_level = 3.6
 queue_directory = DIR/spool
 data_directory = DIR/data
@@ -30,27 +32,16 @@ command_directory = /usr/sbin
 daemon_directory = /usr/lib/postfix/sbin
 mail_owner = postfix
 setgid_group = postdrop
-myhostname = mx.local.test
 mydestination =
 mynetworks = 127.0.0.0/8
 inet_interfaces = 127.0.0.1
 inet_protocols = ipv4
 disable_dns_lookups = yes
 smtp_host_lookup = native
-smtputf8_enable = yes
-smtp_tls_security_level = may
-smtpd_tls_security_level = may
-smtpd_tls_chain_files = DIR/pair.pem
 biff = no
 alias_maps =
 alias_database =
-smtpd_relay_restrictions = permit_mynetworks, reject
-smtpd_recipient_restrictions = reject_unlisted_recipient, permit_mynetworks, reject
-default_transport = smtp:[127.0.0.1]:NEXT
-relay_transport = smtp:[127.0.0.1]:NEXT
-virtual_mailbox_domains = local.test
 virtual_mailbox_base = DIR/mail
-virtual_mailbox_maps = inline:{user@local.test=user/}
 virtual_uid_maps = static:UID
 virtual_gid_maps = static:GID
 virtual_minimum_uid = 1
@@ -58,73 +49,73 @@ maillog_file = DIR/log
 maillog_file_prefixes = DIR
 `
 
-// StartPostfix starts one whose next host for all other mail listens on that port
-// of the loopback. The test is skipped where Postfix cannot run.
-func StartPostfix(t testing.TB, next int) *Postfix {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("Postfix needs root")
+// ErrNoPostfix says that there is none, or that it cannot run.
+var ErrNoPostfix = errors.New("Postfix is not installed, or we are not root")
+
+// HavePostfix is nil where one can run.
+func HavePostfix() error {
+	if _, err := exec.LookPath("postfix"); err != nil || os.Geteuid() != 0 {
+		return ErrNoPostfix
 	}
-	owner, err := user.Lookup("postfix")
-	if _, perr := exec.LookPath("postfix"); perr != nil || err != nil {
-		t.Skip("Postfix is not installed")
-	}
-	// Its daemons are other users: the directories of t.TempDir are closed to them.
-	dir, err := os.MkdirTemp("", "postbag-postfix")
-	check(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	check(t, os.Chmod(dir, 0o755))
-	p := &Postfix{Port: freePort(t), Plain: freePort(t), Maildir: filepath.Join(dir, "mail/user"), Log: filepath.Join(dir, "log")}
-	p.configure(t, dir, owner, next)
-	if out, err := exec.Command("postfix", "-c", dir+"/etc", "start").CombinedOutput(); err != nil {
-		t.Fatalf("start postfix: %v: %s", err, out)
-	}
-	t.Cleanup(func() { exec.Command("postfix", "-c", dir+"/etc", "stop").Run() })
-	for range 100 {
-		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Plain)); err == nil {
-			c.Close()
-			return p
-		}
-		time.Sleep(100 * time.Millisecond)
-	}
-	t.Fatal("postfix does not listen")
 	return nil
 }
 
-func (p *Postfix) configure(t testing.TB, dir string, owner *user.User, next int) {
-	t.Helper()
-	for _, d := range []string{"etc", "spool", "data", "mail"} {
-		check(t, os.MkdirAll(filepath.Join(dir, d), 0o755))
+// Start starts it. Stop ends it.
+func (s PostfixSetup) Start() error {
+	if err := HavePostfix(); err != nil {
+		return err
 	}
-	uid, _ := strconv.Atoi(owner.Uid)
-	check(t, os.Chown(dir+"/data", uid, -1))
-	check(t, os.Chown(dir+"/mail", uid, -1))
-	pair := exec.Command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mx.local.test",
-		"-addext", "subjectAltName=DNS:mx.local.test", "-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
-	if out, err := pair.CombinedOutput(); err != nil {
-		t.Fatalf("openssl: %v: %s", err, out)
+	if err := s.configure(); err != nil {
+		return fmt.Errorf("configure postfix: %w", err)
 	}
-	key, err := os.ReadFile(dir + "/key.pem")
-	check(t, err)
-	cert, err := os.ReadFile(dir + "/cert.pem")
-	check(t, err)
-	check(t, os.WriteFile(dir+"/pair.pem", append(key, cert...), 0o600))
-	main := strings.NewReplacer("DIR", dir, "NEXT", strconv.Itoa(next), "UID", owner.Uid, "GID", owner.Gid).Replace(postfixMain)
-	check(t, os.WriteFile(dir+"/etc/main.cf", []byte(main), 0o644))
-	check(t, os.WriteFile(dir+"/etc/master.cf", []byte(p.master(t)), 0o644))
+	if out, err := s.command("start"); err != nil {
+		return fmt.Errorf("start postfix: %w: %s", err, out)
+	}
+	return nil
 }
 
-// master is Debian's master.cf without chroot, with our two listeners.
-func (p *Postfix) master(t testing.TB) string {
-	t.Helper()
-	text, err := os.ReadFile("/etc/postfix/master.cf")
-	check(t, err)
-	lines := []string{
-		fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", p.Port),
-		fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", p.Plain),
-		"  -o smtpd_discard_ehlo_keywords=chunking,pipelining,8bitmime,starttls,smtputf8",
-		"postlog unix-dgram n - n - 1 postlogd",
+// Stop ends it.
+func (s PostfixSetup) Stop() { s.command("stop") }
+
+func (s PostfixSetup) command(what string) ([]byte, error) {
+	return exec.Command("postfix", "-c", filepath.Join(s.Dir, "etc"), what).CombinedOutput()
+}
+
+// Own gives a file or directory to the owner of the Maildirs.
+func (s PostfixSetup) Own(path string) error { return chown(path, s.Owner) }
+
+func chown(path, name string) error {
+	u, err := user.Lookup(name)
+	if err != nil {
+		return err
 	}
+	uid, uerr := strconv.Atoi(u.Uid)
+	gid, gerr := strconv.Atoi(u.Gid)
+	return errors.Join(uerr, gerr, os.Chown(path, uid, gid))
+}
+
+func (s PostfixSetup) configure() error {
+	owner, err := user.Lookup(s.Owner)
+	if err != nil {
+		return err
+	}
+	for _, sub := range []string{"etc", "spool", "data", "mail"} {
+		if err := os.MkdirAll(filepath.Join(s.Dir, sub), 0o755); err != nil {
+			return err
+		}
+	}
+	main := strings.NewReplacer("DIR", s.Dir, "UID", owner.Uid, "GID", owner.Gid).Replace(postfixMain + s.Main)
+	master, err := s.master()
+	return errors.Join(err,
+		chown(filepath.Join(s.Dir, "data"), "postfix"), s.Own(filepath.Join(s.Dir, "mail")),
+		os.WriteFile(filepath.Join(s.Dir, "etc/main.cf"), []byte(main), 0o644),
+		os.WriteFile(filepath.Join(s.Dir, "etc/master.cf"), []byte(master), 0o644))
+}
+
+// master is the package's master.cf without chroot and without listeners.
+func (s PostfixSetup) master() (string, error) {
+	text, err := os.ReadFile("/etc/postfix/master.cf")
+	lines := append(s.Services, "postlog unix-dgram n - n - 1 postlogd")
 	skip := false
 	for _, line := range strings.Split(string(text), "\n") {
 		f := strings.Fields(line)
@@ -142,7 +133,98 @@ func (p *Postfix) master(t testing.TB) string {
 			}
 		}
 	}
-	return strings.Join(lines, "\n") + "\n"
+	return strings.Join(lines, "\n") + "\n", err
+}
+
+// Idle reports whether nothing is in its queue.
+func (s PostfixSetup) Idle() bool {
+	for _, sub := range []string{"maildrop", "incoming", "active", "deferred"} {
+		empty := true
+		filepath.WalkDir(filepath.Join(s.Dir, "spool", sub), func(_ string, d os.DirEntry, err error) error {
+			if err == nil && !d.IsDir() {
+				empty = false
+				return filepath.SkipAll
+			}
+			return nil
+		})
+		if !empty {
+			return false
+		}
+	}
+	return true
+}
+
+// A Postfix is one on loopback ports. Mail for user@local.test goes into Maildir;
+// other names of that domain are unknown; all else goes to Next.
+type Postfix struct {
+	Port    int // everything that it offers
+	Plain   int // without CHUNKING, PIPELINING, 8BITMIME, STARTTLS and SMTPUTF8
+	Maildir string
+	Log     string
+}
+
+// peerMain are the settings of a Postfix that tests speak to.
+const peerMain = `myhostname = mx.local.test
+smtputf8_enable = yes
+smtp_tls_security_level = may
+smtpd_tls_security_level = may
+smtpd_tls_chain_files = DIR/pair.pem
+smtpd_relay_restrictions = permit_mynetworks, reject
+smtpd_recipient_restrictions = reject_unlisted_recipient, permit_mynetworks, reject
+default_transport = smtp:[127.0.0.1]:NEXT
+relay_transport = smtp:[127.0.0.1]:NEXT
+virtual_mailbox_domains = local.test
+virtual_mailbox_maps = inline:{user@local.test=user/}
+`
+
+// StartPostfix starts one whose next host for all other mail listens on that port
+// of the loopback. The test is skipped where Postfix cannot run.
+func StartPostfix(t testing.TB, next int) *Postfix {
+	t.Helper()
+	if err := HavePostfix(); err != nil {
+		t.Skip(err)
+	}
+	// Its daemons are other users: the directories of t.TempDir are closed to them.
+	dir, err := os.MkdirTemp("", "postbag-postfix")
+	check(t, err)
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	check(t, os.Chmod(dir, 0o755))
+	p := &Postfix{Port: freePort(t), Plain: freePort(t), Maildir: filepath.Join(dir, "mail/user"), Log: filepath.Join(dir, "log")}
+	s := PostfixSetup{
+		Dir: dir, Owner: "postfix", Main: strings.ReplaceAll(peerMain, "NEXT", strconv.Itoa(next)),
+		Services: []string{
+			fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", p.Port),
+			fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", p.Plain),
+			"  -o smtpd_discard_ehlo_keywords=chunking,pipelining,8bitmime,starttls,smtputf8",
+		},
+	}
+	makePair(t, dir)
+	check(t, s.Start())
+	t.Cleanup(s.Stop)
+	for range 100 {
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Plain)); err == nil {
+			c.Close()
+			return p
+		}
+		time.Sleep(100 * time.Millisecond)
+	}
+	t.Fatal("postfix does not listen")
+	return nil
+}
+
+// makePair makes the certificate of the peer.
+func makePair(t testing.TB, dir string) {
+	t.Helper()
+	pair := exec.Command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mx.local.test",
+		"-addext", "subjectAltName=DNS:mx.local.test", "-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
+	if out, err := pair.CombinedOutput(); err != nil {
+		t.Fatalf("openssl: %v: %s", err, out)
+	}
+	key, err := os.ReadFile(dir + "/key.pem")
+	check(t, err)
+	cert, err := os.ReadFile(dir + "/cert.pem")
+	check(t, err)
+	check(t, os.WriteFile(dir+"/pair.pem", append(key, cert...), 0o600))
 }
 
 func freePort(t testing.TB) int {

@@ -19,6 +19,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 
 	"postbag/internal/address"
 )
@@ -82,6 +83,19 @@ func (f *File) Check() error {
 func (f *File) Count() int {
 	t, _ := f.get()
 	return len(t.entries)
+}
+
+// Owner is whose file it is: in his name commands are run and Maildirs written.
+// For a file of root, and where this process is not root, nobody is named: -1.
+func (f *File) Owner() (uid, gid int) {
+	st, err := os.Stat(f.path)
+	if err != nil || os.Geteuid() != 0 {
+		return -1, -1
+	}
+	if sys, ok := st.Sys().(*syscall.Stat_t); ok && sys.Uid != 0 {
+		return int(sys.Uid), int(sys.Gid)
+	}
+	return -1, -1
 }
 
 // Lookup gives the targets of a name; ok is false when it is no alias.

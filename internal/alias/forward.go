@@ -7,9 +7,10 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"syscall"
+
+	"postbag/internal/durable"
 )
 
 // maxForward bounds a .forward file.
@@ -80,30 +81,11 @@ func (o Owner) read(path string) (text string, ok bool, err error) {
 	if os.Geteuid() != 0 {
 		return "", false, nil // we could not do what it says either
 	}
-	done := make(chan struct{})
-	go func() {
-		defer close(done)
-		// The thread has the ids of the account from here on and ends with this
-		// goroutine: it is never unlocked.
-		runtime.LockOSThread()
-		if err = o.become(); err == nil {
-			text, ok, err = o.readHere(path)
-		}
-	}()
-	<-done
-	return text, ok, err
-}
-
-// become takes the ids of the account for what this thread does with files. The
-// calls of package syscall for groups would take them for all threads.
-func (o Owner) become() error {
-	if _, _, errno := syscall.RawSyscall(syscall.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
-		return errno
-	}
-	if err := syscall.Setfsgid(o.GID); err != nil {
+	err = durable.Owner{UID: o.UID, GID: o.GID}.Do(func() (err error) {
+		text, ok, err = o.readHere(path)
 		return err
-	}
-	return syscall.Setfsuid(o.UID)
+	})
+	return text, ok, err
 }
 
 // absent are reasons why there is no file that counts: none, or none that the

@@ -57,6 +57,14 @@ func (v *Values) Where(name string) string { return v.get(name).source.where }
 // FromFlag reports whether it was given on the command line.
 func (v *Values) FromFlag(name string) bool { return v.get(name).source.kind == "flag" }
 
+// Given is String of what somebody has set; "" for a default.
+func (v *Values) Given(name string) string {
+	if !v.IsSet(name) {
+		return ""
+	}
+	return v.String(name)
+}
+
 // String gives a text; "" when it is not set and has no default.
 func (v *Values) String(name string) string {
 	texts := v.get(name).texts

@@ -24,7 +24,6 @@ import (
 	iofs "io/fs"
 	"os"
 	"path/filepath"
-	"sync"
 	"syscall"
 
 	"golang.org/x/sys/unix"
@@ -33,16 +32,15 @@ import (
 // An FS changes files durably. It is safe for concurrent use. Make one with New.
 type FS struct {
 	tracer Tracer // nil: none
-
-	mu   sync.Mutex
-	dirs map[string]*dirSync
+	owner  Owner  // who works on names
+	*dirSyncs
 }
 
 // New returns an FS on the disk.
-func New() *FS { return &FS{dirs: map[string]*dirSync{}} }
+func New() *FS { return &FS{dirSyncs: newDirSyncs()} }
 
 // NewTraced returns an FS that tells t of each step before and after it.
-func NewTraced(t Tracer) *FS { return &FS{tracer: t, dirs: map[string]*dirSync{}} }
+func NewTraced(t Tracer) *FS { return &FS{tracer: t, dirSyncs: newDirSyncs()} }
 
 // Create makes a new file; fs.ErrExist when there is one.
 func (s *FS) Create(path string, perm iofs.FileMode) (*File, error) {
@@ -184,6 +182,11 @@ func (s *FS) MkdirAll(path string, perm iofs.FileMode) error {
 // whatever the umask is.
 func (s *FS) Chmod(path string, mode iofs.FileMode) error {
 	return s.step(Op{Kind: OpChmod, Path: path}, func() error { return os.Chmod(path, mode) })
+}
+
+// Chown gives a file or directory to somebody; of a link, the link.
+func (s *FS) Chown(path string, to Owner) error {
+	return s.step(Op{Kind: OpChown, Path: path}, func() error { return os.Lchown(path, to.UID, to.GID) })
 }
 
 // WriteFile makes or replaces a file, durably: after a crash there is the old

@@ -9,11 +9,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// dirSyncs are those of all directories that somebody syncs now.
+type dirSyncs struct {
+	mu   sync.Mutex
+	dirs map[string]*dirSync
+}
+
+func newDirSyncs() *dirSyncs { return &dirSyncs{dirs: map[string]*dirSync{}} }
+
 // A dirSync shares the syncs of one directory: the first who asks does it, and
 // all who ask while it runs wait for the next, which one of them does for all.
 // It is there as long as somebody waits.
 type dirSync struct {
-	users int // guarded by FS.mu
+	users int // guarded by dirSyncs.mu
 
 	mu   sync.Mutex
 	now  *syncRound // the sync that runs
@@ -81,7 +89,7 @@ func (d *dirSync) end(round *syncRound) {
 }
 
 // dirOf gives the dirSync of a directory, which exists while it is used.
-func (s *FS) dirOf(dir string) *dirSync {
+func (s *dirSyncs) dirOf(dir string) *dirSync {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d := s.dirs[dir]
@@ -93,7 +101,7 @@ func (s *FS) dirOf(dir string) *dirSync {
 	return d
 }
 
-func (s *FS) releaseDir(dir string, d *dirSync) {
+func (s *dirSyncs) releaseDir(dir string, d *dirSync) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if d.users--; d.users == 0 {

@@ -18,6 +18,7 @@ const (
 	OpRemove    OpKind = "remove"
 	OpMkdir     OpKind = "mkdir"
 	OpChmod     OpKind = "chmod"
+	OpChown     OpKind = "chown"
 	OpSyncDir   OpKind = "syncdir"
 	OpAnswer    OpKind = "answer" // something was told to a peer
 )
@@ -39,7 +40,14 @@ type Tracer interface {
 	Step(op Op, do func() error) error
 }
 
+// onFile are steps on an open file, which need no rights any more.
+func (op Op) onFile() bool { return op.File != nil }
+
 func (s *FS) step(op Op, do func() error) error {
+	if s.owner != (Owner{}) && !op.onFile() {
+		as := do
+		do = func() error { return s.owner.Do(as) }
+	}
 	if s.tracer == nil {
 		return do()
 	}

@@ -64,6 +64,26 @@ func Init(fs *durable.FS, dir string, perm iofs.FileMode) error {
 	return nil
 }
 
+// InitFor is Init in the name of somebody. What he may not make because it lies in
+// trusted, a directory that is root's alone, root makes and gives him.
+func InitFor(fs *durable.FS, who durable.Owner, dir, trusted string) error {
+	his := fs.As(who)
+	err := Init(his, dir, 0o700)
+	if who == (durable.Owner{}) || !errors.Is(err, iofs.ErrPermission) || filepath.Dir(dir) != trusted {
+		return err
+	}
+	if err := fs.Mkdir(dir, 0o700); err != nil && !errors.Is(err, iofs.ErrExist) {
+		return fmt.Errorf("make maildir %s: %w", dir, err)
+	}
+	if err = fs.Chown(dir, who); err == nil {
+		err = fs.SyncDir(trusted)
+	}
+	if err != nil {
+		return fmt.Errorf("make maildir %s: %w", dir, err)
+	}
+	return Init(his, dir, 0o700)
+}
+
 func makeDirs(fs *durable.FS, dir string, perm iofs.FileMode, subs ...string) error {
 	for _, sub := range subs {
 		err := fs.Mkdir(filepath.Join(dir, sub), perm)

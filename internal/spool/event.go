@@ -41,9 +41,14 @@ type Event struct {
 	Via    string `json:"v,omitempty"` // the rule that chose the way: a route, "mx:DOMAIN", a Maildir
 	Cause  string `json:"c,omitempty"` // what this host alone may know of a failure; never in a report
 
+	Owner  string `json:"o,omitempty"` // of the list that sent it: who hears of its end instead of the sender
+	Member string `json:"a,omitempty"` // of that list: where it went
+
 	Dir  string `json:"dir,omitempty"`
 	Tmp  string `json:"tmp,omitempty"`
 	Name string `json:"name,omitempty"`
+	UID  int    `json:"uid,omitempty"` // Placed: whose tmp/Tmp is; 0: this process's
+	GID  int    `json:"gid,omitempty"`
 }
 
 // At is the time in Next.

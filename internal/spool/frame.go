@@ -11,8 +11,8 @@ import (
 //	magic (2) length (2+2: itself and its complement) sequence (4) first (4) last (4) CRC-32C (4) payload
 //
 // little-endian; the CRC covers all between magic and itself, and the payload.
-// Frames are only appended, in one write and one sync for each batch; each says
-// which are the first and the last of its batch. A crash can leave the last batch
+// Frames are only appended, in one write for each batch; each says which is the
+// last of its batch, and the first of all that become durable with it. A crash can leave the last batch
 // torn, any part of it missing: it was never acknowledged, so all of it is cut
 // off and a batch counts as a whole or not at all. A bad frame with one of a later batch behind it is damage
 // and never mended silently.

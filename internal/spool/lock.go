@@ -23,7 +23,10 @@ type Locked struct {
 	file  *durable.File // the progress file, locked
 	entry *Entry
 	seq   uint32 // of the last record
-	good  int64  // length of the file up to it
+	sure  uint32 // of the last durable one
+	size  int64  // length of the file up to it
+	good  int64  // and up to the last one that is durable
+	owed  bool   // what has been noted is not yet durable
 	named bool   // the file's name is durable
 	err   error  // the first failed Record; nothing is recorded after it
 }
@@ -103,11 +106,17 @@ func (l *Locked) reload(id ID, file string) error {
 	}
 	sc := e.replay(raw)
 	e.Active = true
-	l.entry, l.seq, l.good = e, sc.seq, int64(sc.good)
-	// Records come after a sync of the directory; see append.
-	l.named = sc.good > 0
+	l.entry, l.seq, l.sure, l.size, l.good = e, sc.seq, sc.seq, int64(sc.good), int64(sc.good)
+	// A message is in cur/ once its progress file is durable; see Sync.
+	l.named = strings.HasPrefix(file, "queue/cur/")
 	if sc.torn && !sc.damaged {
-		return l.cut()
+		if err := l.cut(); err != nil {
+			return err
+		}
+	}
+	// What was noted before a kill may not be on the disk yet.
+	if l.owed = !l.named && sc.good > 0 && e.Damage == nil; l.owed {
+		return l.Sync()
 	}
 	return nil
 }
@@ -136,6 +145,15 @@ func (l *Locked) ID() ID { return l.entry.ID }
 // and nothing more is recorded under this lock: the caller stops, and the next
 // attempt goes by what is really there.
 func (l *Locked) Record(ctx context.Context, events ...Event) error {
+	if err := l.Note(ctx, events...); err != nil {
+		return err
+	}
+	return l.Sync()
+}
+
+// Note is Record without the disk: what it adds survives the end of this process,
+// but not a power cut before the next Sync, Record or Remove.
+func (l *Locked) Note(ctx context.Context, events ...Event) error {
 	if l.err != nil {
 		return l.err
 	}
@@ -147,12 +165,7 @@ func (l *Locked) Record(ctx context.Context, events ...Event) error {
 		return fmt.Errorf("record progress of %s: %w", l.ID(), l.entry.Damage)
 	}
 	if err := l.append(events); err != nil {
-		l.err = fmt.Errorf("record progress of %s: %w", l.ID(), err)
-		// A half of it must not come before the next record.
-		if l.file.Truncate(l.good) == nil {
-			l.file.Sync()
-		}
-		return l.err
+		return l.fail(err)
 	}
 	for _, e := range events {
 		if err := l.entry.Progress.apply(e); err != nil {
@@ -160,6 +173,16 @@ func (l *Locked) Record(ctx context.Context, events ...Event) error {
 		}
 	}
 	return nil
+}
+
+// fail takes back what has not become durable: a half of it must not come before
+// the next record.
+func (l *Locked) fail(err error) error {
+	l.err = fmt.Errorf("record progress of %s: %w", l.ID(), err)
+	if l.file.Truncate(l.good) == nil {
+		l.file.Sync()
+	}
+	return l.err
 }
 
 func (l *Locked) append(events []Event) error {
@@ -174,34 +197,37 @@ func (l *Locked) append(events []Event) error {
 			return err
 		}
 		seq++
-		frames = appendFrame(frames, seq, l.seq+1, l.seq+uint32(len(events)), payload)
+		frames = appendFrame(frames, seq, l.sure+1, l.seq+uint32(len(events)), payload)
 	}
 	if _, err := l.file.Write(frames); err != nil {
 		return err
 	}
-	if err := l.file.Sync(); err != nil {
-		return err
-	}
-	if !l.named {
-		if err := l.s.fs.SyncDir(l.s.Path("queue/progress")); err != nil {
-			return err
-		}
-		l.named = true
-	}
-	l.seq, l.good = seq, l.good+int64(len(frames))
+	l.seq, l.size, l.owed = seq, l.size+int64(len(frames)), true
 	return nil
 }
 
-// Begin records that an attempt is under way and when the next one is due,
-// before anything is sent: a message that kills us does not come at once again.
-// It takes the message from new/ to cur/, where it must have progress to be
-// sent.
-func (l *Locked) Begin(ctx context.Context, next Event) error {
-	if err := l.Record(ctx, next); err != nil {
-		return err
+// Sync makes durable what has been noted. After an error it is as after one of
+// Record. A message that has been attempted goes from new/ to cur/ with that,
+// where it must have progress to be sent.
+func (l *Locked) Sync() error {
+	if l.err != nil || !l.owed {
+		return l.err
 	}
+	err := l.file.Sync()
+	if err == nil && !l.named {
+		err = l.s.fs.SyncDir(l.s.Path("queue/progress"))
+	}
+	if err != nil {
+		return l.fail(err)
+	}
+	l.named, l.owed, l.good, l.sure = true, false, l.size, l.seq
+	return l.settle()
+}
+
+// settle takes a message that has been attempted from new/ to cur/.
+func (l *Locked) settle() error {
 	name, isNew := strings.CutPrefix(l.entry.file, "queue/new/")
-	if !isNew {
+	if !isNew || l.entry.Progress.Attempts == 0 {
 		return nil
 	}
 	base, _, _ := strings.Cut(name, ":")
@@ -215,11 +241,22 @@ func (l *Locked) Begin(ctx context.Context, next Event) error {
 		}
 	}
 	if err != nil {
-		return fmt.Errorf("begin attempt of %s: %w", l.ID(), err)
+		return fmt.Errorf("settle message %s: %w", l.ID(), err)
 	}
 	// No sync: the record is durable, and either place is right with it.
 	l.entry.file = to
 	return nil
+}
+
+// Begin notes that an attempt is under way and when the next one is due, before
+// anything is sent: a message that kills us does not come at once again. Of a
+// first attempt a power cut may leave nothing: then nobody knows of it, and it is
+// made again.
+func (l *Locked) Begin(ctx context.Context, next Event) error {
+	if l.entry.Progress.Attempts == 0 {
+		return l.Note(ctx, next)
+	}
+	return l.Record(ctx, next)
 }
 
 // Open reads the message in disk form, without its envelope. Octets that are
@@ -290,14 +327,19 @@ func (l *Locked) Remove(ctx context.Context) error {
 	fs := l.s.fs
 	name := l.ID().fileName()
 	l.s.NoteEnd(l.ID(), l.ending()) // before it is gone: who misses it then finds this
+	// It may have moved to cur/ without a sync: then both directories, so that it
+	// cannot come back in the one it left. In new/ alone it has never moved.
+	dirs := []string{l.s.Path("queue/new")}
 	for _, file := range []string{l.entry.file, "queue/new/" + name, "queue/cur/" + name + ":2,"} {
-		if err := fs.Remove(l.s.Path(file)); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		err := fs.Remove(l.s.Path(file))
+		if err != nil && !errors.Is(err, iofs.ErrNotExist) {
 			return fmt.Errorf("remove message %s: %w", l.ID(), err)
 		}
+		if err == nil && strings.HasPrefix(file, "queue/cur/") {
+			dirs = append(dirs, l.s.Path("queue/cur"))
+		}
 	}
-	// Begin may have moved it without a sync: both directories, so that it
-	// cannot come back in the one it left.
-	if err := fs.SyncDir(l.s.Path("queue/cur"), l.s.Path("queue/new")); err != nil {
+	if err := fs.SyncDir(dirs...); err != nil {
 		return fmt.Errorf("remove message %s: %w", l.ID(), err)
 	}
 	if err := fs.Remove(l.s.progressPath(l.ID())); err != nil && !errors.Is(err, iofs.ErrNotExist) {

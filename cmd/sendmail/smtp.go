@@ -70,9 +70,9 @@ func (c *stdio) Draining() <-chan struct{}      { return nil }
 // is not makes a bounce later.
 type anybody struct{}
 
-func (anybody) Local(address.Address) bool                   { return false }
-func (anybody) Relay(address.Address) bool                   { return true }
-func (anybody) Check(context.Context, address.Address) error { return nil }
+func (anybody) Local(address.Address) bool                                    { return false }
+func (anybody) Relay(address.Address) bool                                    { return true }
+func (anybody) Check(context.Context, address.Address, address.Address) error { return nil }
 
 // An intake queues the letters of a session.
 type intake struct {

@@ -25,7 +25,7 @@ func expander(v *config.Values) (*recipient.Expander, error) {
 		Hostname: v.String("hostname"), Origin: v.String("origin"),
 		Domains: v.Strings("domain"), RelayDomains: v.Strings("relay-domain"),
 		Maildirs: auth.Template{Text: v.String("maildir"), Spool: v.String("spool")}, Delimiter: v.String("recipient-delimiter"),
-		Aliases: alias.Open(v.String("aliases")), System: recipient.SystemAccounts{Path: "/etc/passwd", Switch: "/etc/nsswitch.conf"},
+		Aliases: alias.Open(v.String("aliases")), System: recipient.OfSystem(v.Given("maildir"), v.String("spool")),
 	}
 	accounts, err := auth.OpenFile(v.String("users"), x.Domains)
 	switch {

@@ -52,14 +52,14 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	local := &deliver.Local{FS: d.FS, Hostname: v.String("hostname")}
+	local := &deliver.Local{FS: d.FS, Hostname: v.String("hostname"), Trusted: d.Spool.Path("mail")}
 	events := eventLog{d.Log}
 	h.intake = &queue.Intake{Spool: d.Spool, Resolver: h, Local: local, Events: events}
 	h.runner = &queue.Runner{
 		Spool: d.Spool, Resolver: h, Local: local, Remote: remote, Events: events, Hostname: v.String("hostname"),
 		RetryMin: v.Duration("retry-min"), RetryMax: v.Duration("retry-max"), Lifetime: v.Duration("queue-lifetime"),
 		DelayWarning: v.Duration("delay-warning"), Concurrency: v.Int("concurrency"), StopTimeout: v.Duration("stop-timeout"),
-		Spacing: v.Duration("destination-delay"),
+		Spacing: v.Duration("destination-delay"), Forward: h.forward,
 	}
 	if err := h.makeServer(); err != nil {
 		return nil, status.Exit(status.ExConfig, "sender-login", err)
@@ -82,6 +82,9 @@ func (h *host) loadRecipients() error {
 		} else if err := e.Aliases.Check(); err != nil {
 			return err
 		}
+	}
+	if e.SRS, err = rewriter(h.Values, h.Key); err != nil {
+		return err
 	}
 	h.aliases = h.Values.String("aliases")
 	h.expander.Set(e)
@@ -124,8 +127,8 @@ func (h *host) Local(a address.Address) bool { return h.expander.Get().Local(a) 
 func (h *host) Relay(a address.Address) bool { return h.expander.Get().Relay(a) }
 
 // Check implements smtpsrv.Recipients.
-func (h *host) Check(ctx context.Context, a address.Address) error {
-	return h.expander.Get().Check(ctx, a)
+func (h *host) Check(ctx context.Context, from, a address.Address) error {
+	return h.expander.Get().Check(ctx, from, a)
 }
 
 // Resolve implements queue.Resolver.

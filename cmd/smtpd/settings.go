@@ -17,6 +17,8 @@ var own = []config.Setting{
 	{Name: "relay-recipients", Arg: "FILE", Usage: "addresses of relay domains that there are, one a line", File: true},
 	{Name: "bind", Arg: "ADDRESS", Usage: "address to connect to other hosts from; one of each family", Kind: config.List, Valid: validAddress},
 	{Name: "ip", Arg: "VERSION", Usage: "addresses of other hosts to use: any, 4 or 6", Default: "any", OneOf: []string{"any", "4", "6"}},
+	{Name: "srs", Arg: "WHEN", Usage: "make the reverse-path of strangers ours (SRS) when an alias or .forward sends their mail on: on or off", Default: "on", OneOf: []string{"on", "off"}},
+	{Name: "srs-secret-file", Arg: "FILE", Usage: "secrets for that, one a line; the first is used, all count (default: one of the spool)", File: true},
 	{Name: "resolver", Arg: "HOST:PORT", Usage: "DNS server (default: those of /etc/resolv.conf)", Valid: config.ValidHostPort},
 	{Name: "dkim-key", Arg: "DOMAIN:SELECTOR:FILE", Usage: "sign letters of our own from that domain, repeated; FILE is PEM", Kind: config.List},
 	{Name: "resolver-trust-ad", Usage: "believe what the DNS server says it has verified (default: only one on the loopback)", Kind: config.Switch},
@@ -76,6 +78,9 @@ func check(ctx context.Context, v *config.Values) []error {
 		faults = append(faults, err)
 	}
 	if _, err := roots(v); err != nil {
+		faults = append(faults, err)
+	}
+	if _, err := rewriter(v, nil); err != nil {
 		faults = append(faults, err)
 	}
 	if path := v.String("sender-login"); path != "" {

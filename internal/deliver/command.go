@@ -8,12 +8,12 @@ import (
 	"io"
 	"os"
 	"os/exec"
-	"os/user"
 	"strconv"
 	"strings"
 	"syscall"
 	"time"
 
+	"postbag/internal/durable"
 	"postbag/internal/recipient"
 	"postbag/internal/spool"
 	"postbag/internal/status"
@@ -84,11 +84,11 @@ func (c Commander) command(d recipient.Destination, m Mail, to spool.Recipient) 
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
 	home := d.Home
 	if os.Geteuid() == 0 {
-		ids, err := credential(d)
+		who, err := durable.OwnerFor(d.UID, d.GID)
 		if err != nil {
 			return nil, err
 		}
-		cmd.SysProcAttr.Credential = ids
+		cmd.SysProcAttr.Credential = &syscall.Credential{Uid: uint32(who.UID), Gid: uint32(who.GID)}
 	} else if d.UID >= 0 && d.UID != os.Geteuid() {
 		return nil, fmt.Errorf("it belongs to uid %d, this process has %d", d.UID, os.Geteuid())
 	}
@@ -104,23 +104,6 @@ func (c Commander) command(d recipient.Destination, m Mail, to spool.Recipient) 
 		"QUEUE_ID=" + m.ID,
 	}
 	return cmd, nil
-}
-
-// credential is who a command runs as when we are root.
-func credential(d recipient.Destination) (*syscall.Credential, error) {
-	if d.UID > 0 && d.GID > 0 {
-		return &syscall.Credential{Uid: uint32(d.UID), Gid: uint32(d.GID)}, nil
-	}
-	nobody, err := user.Lookup("nobody")
-	if err != nil {
-		return nil, err
-	}
-	uid, uerr := strconv.ParseUint(nobody.Uid, 10, 32)
-	gid, gerr := strconv.ParseUint(nobody.Gid, 10, 32)
-	if err := errors.Join(uerr, gerr); err != nil || uid == 0 {
-		return nil, fmt.Errorf("user nobody has uid %s", nobody.Uid)
-	}
-	return &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}, nil
 }
 
 // feed runs a command with the letter on its standard input. The end of ctx ends

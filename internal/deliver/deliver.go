@@ -23,9 +23,7 @@ package deliver
 import (
 	"context"
 	"errors"
-	"fmt"
 	iofs "io/fs"
-	"os"
 	"time"
 
 	"postbag/internal/address"
@@ -38,13 +36,17 @@ import (
 type Mailbox struct {
 	Dir     string
 	Address address.Address // final: aliases, routes and subaddress are behind it
-	UID     int             // owner of the Maildir; -1 is this process's
+	UID     int             // of the account; -1: it has none, and the Maildir is this process's
+	GID     int             // of the account; -1: the first group of its uid
+	Shared  bool            // no account's: an alias or a route leads there
+	Sender  address.Address // reverse-path of list mail; zero: the letter's
 }
 
 // Local delivers into Maildirs of this host.
 type Local struct {
 	FS       *durable.FS
 	Hostname string           // in the names of letters
+	Trusted  string           // directory in which root makes Maildirs for accounts; "": none
 	Now      func() time.Time // nil: time.Now
 }
 
@@ -58,6 +60,8 @@ func (l *Local) now() time.Time {
 // A Letter is on its way into a Mailbox. It is for one goroutine at a time.
 type Letter struct {
 	*maildir.Letter
+	fs   *durable.FS
+	who  durable.Owner
 	box  Mailbox
 	loop loopFinder
 }
@@ -66,39 +70,41 @@ type Letter struct {
 // delivery. What is written to it then is the message in disk form. The Maildir
 // is made if it is not there.
 func (l *Local) Begin(ctx context.Context, box Mailbox, from address.Address) (*Letter, error) {
-	if err := l.mayWrite(ctx, box); err != nil {
+	if err := ctx.Err(); err != nil {
+		return nil, err
+	}
+	who, err := l.owner(box)
+	if err != nil {
+		return nil, err
+	}
+	fs, err := l.as(who)
+	if err != nil {
 		return nil, err
 	}
 	unique := maildir.Unique(l.now(), l.Hostname)
-	m, err := maildir.Begin(l.FS, box.Dir, unique)
+	m, err := maildir.Begin(fs, box.Dir, unique)
 	if errors.Is(err, iofs.ErrNotExist) {
-		if err := maildir.Init(l.FS, box.Dir, 0o700); err != nil {
+		trusted := l.Trusted
+		if box.Shared { // an alias gives nobody a Maildir of an account
+			trusted = ""
+		}
+		if err := maildir.InitFor(l.FS, who, box.Dir, trusted); err != nil {
 			return nil, err
 		}
-		m, err = maildir.Begin(l.FS, box.Dir, unique)
+		m, err = maildir.Begin(fs, box.Dir, unique)
 	}
 	if err != nil {
 		return nil, err
 	}
-	letter := &Letter{Letter: m, box: box, loop: loopFinder{address: box.Address.String()}}
+	if !from.IsNull() && !box.Sender.IsNull() {
+		from = box.Sender
+	}
+	letter := &Letter{Letter: m, fs: fs, who: who, box: box, loop: loopFinder{address: box.Address.String()}}
 	if _, err := m.Write(finalFields(from, box.Address)); err != nil {
 		m.Discard()
 		return nil, err
 	}
 	return letter, nil
-}
-
-// mayWrite refuses for now what would have to be done with other ids: nothing
-// is ever written to a user's files as root.
-func (l *Local) mayWrite(ctx context.Context, box Mailbox) error {
-	if err := ctx.Err(); err != nil {
-		return err
-	}
-	if box.UID >= 0 && box.UID != os.Geteuid() {
-		return status.Temp("deliver to "+box.Dir, "4.3.5", "mailbox cannot be written now",
-			fmt.Errorf("it belongs to uid %d, this process has %d", box.UID, os.Geteuid()))
-	}
-	return nil
 }
 
 // finalFields are what the last host adds, RFC 5321 section 4.4. Delivered-To

@@ -37,6 +37,7 @@ type Box struct {
 type Placing struct {
 	Dir, Tmp, Name string
 	At             time.Time
+	Owner          durable.Owner // whose it is; zero: this process's
 }
 
 // A Result tells how one Box went.
@@ -72,7 +73,7 @@ func (l *Local) Maildirs(ctx context.Context, m Mail, boxes []Box, journal Journ
 	placings := make([]Placing, len(b.ready))
 	for k, i := range b.ready {
 		letter := b.letters[k]
-		placings[k] = Placing{Dir: boxes[i].Dir, Tmp: letter.Unique(), Name: letter.FinalName(), At: l.now()}
+		placings[k] = Placing{Dir: boxes[i].Dir, Tmp: letter.Unique(), Name: letter.FinalName(), At: l.now(), Owner: letter.who}
 	}
 	if err := journal(ctx, b.ready, placings); err != nil {
 		// The line may be in the journal or not. Both are right while tmp/X
@@ -101,8 +102,7 @@ type batch struct {
 // interrupted.
 func (b *batch) prepare(ctx context.Context, i int) {
 	if p := b.boxes[i].Placed; p != nil {
-		thorough := b.local.now().Sub(p.At) > trusted
-		found, err := maildir.Finish(b.local.FS, p.Dir, p.Tmp, p.Name, thorough)
+		found, err := b.finish(p)
 		if err != nil || found {
 			b.results[i].Err = err
 			return
@@ -114,6 +114,15 @@ func (b *batch) prepare(ctx context.Context, i int) {
 		return
 	}
 	b.ready, b.letters = append(b.ready, i), append(b.letters, letter)
+}
+
+func (b *batch) finish(p *Placing) (found bool, err error) {
+	fs, err := b.local.as(p.Owner)
+	if err != nil {
+		return false, err
+	}
+	thorough := b.local.now().Sub(p.At) > trusted
+	return maildir.Finish(fs, p.Dir, p.Tmp, p.Name, thorough)
 }
 
 func (b *batch) write(ctx context.Context, box Mailbox) (*Letter, error) {
@@ -139,7 +148,7 @@ func (b *batch) write(ctx context.Context, box Mailbox) (*Letter, error) {
 // syncTmp makes the names in tmp/ durable; a letter whose directory fails is
 // out.
 func (b *batch) syncTmp() {
-	failed := syncDirs(b.local.FS, b.letters, "tmp")
+	failed := syncDirs(b.letters, "tmp")
 	for k := len(b.letters) - 1; k >= 0; k-- {
 		if err := failed[b.letters[k].Dir()]; err != nil {
 			b.letters[k].Discard()
@@ -169,11 +178,11 @@ func (b *batch) place(ctx context.Context) {
 }
 
 // syncDirs syncs sub of every Maildir once.
-func syncDirs(fs *durable.FS, letters []*Letter, sub string) map[string]error {
+func syncDirs(letters []*Letter, sub string) map[string]error {
 	failed := map[string]error{}
 	for _, l := range letters {
 		if _, done := failed[l.Dir()]; !done {
-			failed[l.Dir()] = fs.SyncDir(l.Dir() + "/" + sub)
+			failed[l.Dir()] = l.fs.SyncDir(l.Dir() + "/" + sub)
 		}
 	}
 	return failed

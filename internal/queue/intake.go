@@ -2,7 +2,6 @@ package queue
 
 import (
 	"context"
-	"os"
 	"strings"
 	"time"
 
@@ -14,7 +13,7 @@ import (
 
 // An Intake takes letters in. Spool, Resolver and Local must be set.
 //
-// A letter for one recipient with one Maildir of this process goes straight into
+// A letter for one recipient with one Maildir of this host goes straight into
 // it, and the sender's answer waits for that; so does each recipient of LMTP,
 // with an answer of its own. All others go into the queue.
 type Intake struct {
@@ -116,7 +115,7 @@ func (t *Transaction) begin(ctx context.Context, to spool.Recipient) (*copying, 
 	if err != nil {
 		return nil, err
 	}
-	if len(dests) != 1 || !isOurs(dests[0]) || t.env.Hold || wants(to, "SUCCESS") {
+	if len(dests) != 1 || !dests[0].Local() || t.env.Hold || wants(to, "SUCCESS") {
 		return nil, nil
 	}
 	for _, c := range t.direct {
@@ -135,13 +134,8 @@ func (t *Transaction) begin(ctx context.Context, to spool.Recipient) (*copying, 
 	return c, nil
 }
 
-// isOurs reports whether this process may write into it.
-func isOurs(d recipient.Destination) bool {
-	return d.Local() && (d.UID < 0 || d.UID == os.Geteuid())
-}
-
 func mailbox(d recipient.Destination) deliver.Mailbox {
-	return deliver.Mailbox{Dir: d.Dir, Address: d.Address, UID: d.UID}
+	return deliver.Mailbox{Dir: d.Dir, Address: d.Address, UID: d.UID, GID: d.GID, Shared: d.Shared, Sender: d.Sender}
 }
 
 func (t *Transaction) beginQueued(ctx context.Context, env *spool.Envelope) (err error) {

@@ -89,6 +89,10 @@ type Runner struct {
 	Events   Events // nil: silent
 	Hostname string // of the postmaster and in reports
 
+	// Forward gives the reverse-path of a letter from somebody that a domain of
+	// ours sends on to another host; nil: it stays.
+	Forward func(from address.Address, domain string) address.Address
+
 	RetryMin     time.Duration // 0: 5 minutes
 	RetryMax     time.Duration // 0: 4 hours
 	Lifetime     time.Duration // 0: 5 days

@@ -39,6 +39,19 @@ func (f fakeResolver) Resolve(_ context.Context, a address.Address) ([]recipient
 		return []recipient.Destination{box(a.Local)}, nil
 	case "team":
 		return []recipient.Destination{box("ann"), box("bob")}, nil
+	case "list":
+		all := []recipient.Destination{box("ann")}
+		for _, member := range []string{"no@far.example", "yes@far.example"} {
+			r, _ := route.ParseURL("mx:")
+			all = append(all, recipient.Destination{Name: "remote:" + member, Address: addr(member), Route: r, UID: -1})
+		}
+		for i := range all {
+			all[i].Sender = addr("bob@here.example")
+		}
+		return all, nil
+	case "away":
+		r, _ := route.ParseURL("mx:")
+		return []recipient.Destination{{Name: "remote:x@far.example", Address: addr("x@far.example"), Route: r, UID: -1, Forwarded: "here.example"}}, nil
 	case "later":
 		return nil, status.Temp("resolve", "4.3.0", "aliases cannot be read", errors.New("broken"))
 	}
@@ -49,6 +62,7 @@ func (f fakeResolver) Resolve(_ context.Context, a address.Address) ([]recipient
 type fakeRemote struct {
 	mu   sync.Mutex
 	sent []string
+	from []string // reverse-paths and parameters
 	hang chan struct{}
 }
 
@@ -66,6 +80,9 @@ func (f *fakeRemote) Send(ctx context.Context, d recipient.Destination, m delive
 	body.Close()
 	var all []deliver.Outcome
 	for _, r := range to {
+		f.mu.Lock()
+		f.from = append(f.from, fmt.Sprintf("%s <%s> %s%s%s", r.Address, m.From, m.EnvID, r.Notify, r.Orig))
+		f.mu.Unlock()
 		o := deliver.Outcome{Host: "mx." + r.Address.Domain, Reply: "250 ok"}
 		switch r.Address.Local {
 		case "no":

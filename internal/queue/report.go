@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -23,6 +24,7 @@ type notice struct {
 	kind  string // of message.Report
 	about string // spool.Envelope.Report
 	to    address.Address
+	list  string // owner of a list, who is told instead of the sender
 	rcpts []int
 	at    time.Time // from which its ID comes
 }
@@ -33,8 +35,10 @@ type notice struct {
 // does not make it twice.
 func (a *attempt) report(ctx context.Context) error {
 	failed, delivered := a.unreported()
-	if err := a.tell(ctx, notice{kind: message.Failed, about: spool.ReportBounce, rcpts: failed}); err != nil {
-		return err
+	for list, rcpts := range a.byList(failed) {
+		if err := a.tell(ctx, notice{kind: message.Failed, about: spool.ReportBounce, list: list, rcpts: rcpts}); err != nil {
+			return err
+		}
 	}
 	return a.tell(ctx, notice{kind: message.Delivered, about: spool.ReportBounce, rcpts: delivered})
 }
@@ -45,13 +49,24 @@ func (a *attempt) unreported() (failed, delivered []int) {
 	for i, state := range a.e.Progress.Rcpts {
 		switch to := a.e.To[i]; {
 		case !state.Settled || state.Reported:
-		case state.Failure != nil && (to.Notify == "" || wants(to, "FAILURE")):
+		case state.Failure != nil && (to.Notify == "" || wants(to, "FAILURE") || state.Failure.Owner != ""):
 			failed = append(failed, i)
 		case state.Failure == nil && wants(to, "SUCCESS") && !takenOver(state):
 			delivered = append(delivered, i)
 		}
 	}
 	return failed, delivered
+}
+
+// byList sorts recipients by the owner of the list whose failure they had; those
+// of no list under "".
+func (a *attempt) byList(rcpts []int) map[string][]int {
+	all := map[string][]int{}
+	for _, i := range rcpts {
+		list := a.e.Progress.Rcpts[i].Failure.Owner
+		all[list] = append(all[list], i)
+	}
+	return all
 }
 
 // takenOver reports whether other hosts will tell of the delivery.
@@ -121,6 +136,13 @@ func (w *work) early(ctx context.Context, e *spool.Entry) bool {
 // when it cannot be delivered postmaster hears of it, once.
 func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 	n.to = a.e.From
+	if n.list != "" {
+		owner, err := address.Parse(n.list)
+		if err != nil {
+			return "", fmt.Errorf("report on %s: %w", a.e.ID, err)
+		}
+		n.to = owner
+	}
 	if n.to.IsNull() {
 		if n.kind != message.Failed || a.e.Report == spool.ReportDouble || a.e.Report == spool.ReportDelay {
 			a.events.Discarded(ctx, &a.e.Envelope, "nobody is to be told of it")
@@ -129,7 +151,7 @@ func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 		n.about, n.to = spool.ReportDouble, address.Address{Local: "postmaster"} // ours, whatever our domains are
 	}
 	env := &spool.Envelope{
-		ID: a.e.ID.Derive(n.at, fmt.Sprint(n.kind, n.rcpts)), Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
+		ID: a.e.ID.Derive(n.at, fmt.Sprint(n.kind, n.rcpts, n.list)), Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
 		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
 	}
 	err := a.queueReport(ctx, env, n, true)
@@ -191,9 +213,30 @@ func (a *attempt) text(n notice, env *spool.Envelope, letter io.Reader) message.
 		Original: letter, Full: full, UTF8: env.SMTPUTF8,
 	}
 	for _, i := range n.rcpts {
-		r.Recipients = append(r.Recipients, a.rcptText(n, i))
+		if n.list != "" {
+			r.Recipients = append(r.Recipients, a.members(n, i)...)
+		} else {
+			r.Recipients = append(r.Recipients, a.rcptText(n, i))
+		}
 	}
 	return r
+}
+
+// members tells the owner of a list of those of its members who did not get the
+// letter: unlike its sender he knows who they are.
+func (a *attempt) members(n notice, i int) (all []message.ReportRecipient) {
+	state := a.e.Progress.Rcpts[i]
+	for _, name := range slices.Sorted(maps.Keys(state.Dests)) {
+		e := state.Dests[name]
+		member, err := address.Parse(e.Member)
+		if err != nil || e.Owner != n.list || e.Kind == spool.Delivered {
+			continue
+		}
+		all = append(all, message.ReportRecipient{
+			Final: member, Action: n.kind, Status: e.Status, RemoteMTA: hostName(e.Host), Diagnostic: e.Reply, LastAttempt: e.Time,
+		})
+	}
+	return all
 }
 
 // rcptText tells of one recipient, by the address that the sender gave: what
@@ -241,7 +284,7 @@ func (a *attempt) warn(ctx context.Context) error {
 	}
 	n := notice{kind: message.Delayed, about: spool.ReportDelay, at: a.e.Arrived}
 	for i, state := range p.Rcpts {
-		if to := a.e.To[i]; !state.Settled && (to.Notify == "" || wants(to, "DELAY")) {
+		if to := a.e.To[i]; !state.Settled && !ofList(state) && (to.Notify == "" || wants(to, "DELAY")) {
 			n.rcpts = append(n.rcpts, i)
 		}
 	}
@@ -254,3 +297,6 @@ func (a *attempt) warn(ctx context.Context) error {
 	}
 	return a.recordReport(ctx, id, spool.Event{Kind: spool.Warned, Name: string(id)})
 }
+
+// ofList reports whether what a recipient waits for is a matter of a list.
+func ofList(state spool.State) bool { return state.Last != nil && state.Last.Owner != "" }

@@ -21,6 +21,7 @@ import (
 	"postbag/internal/alias"
 	"postbag/internal/auth"
 	"postbag/internal/route"
+	"postbag/internal/srs"
 	"postbag/internal/status"
 )
 
@@ -29,12 +30,16 @@ type Destination struct {
 	Name    string          // the same at each attempt: the key of what is remembered
 	Address address.Address // final: behind aliases and subaddress
 	Dir     string          // the Maildir of this host; "" for another host
-	UID     int             // owner of Dir, or who a command runs as; -1 is the process's
-	GID     int             // of a command
+	UID     int             // in whose name Dir is written, or a command runs; -1: no account's
+	GID     int             // -1: the first group of UID
+	Shared  bool            // Dir is no account's, nor the spool's: root does not write there
 	Home    string          // where a command runs
 	Route   route.Route     // to another host or a command
 
 	FromLine bool // the command wants the line "From " before the letter
+
+	Sender    address.Address // reverse-path of list mail, whose alias has an owner; zero: the letter's
+	Forwarded string          // domain of ours on whose behalf it goes on to another host; "": it was sent there
 }
 
 // Local reports whether it is a Maildir of this host.
@@ -55,6 +60,7 @@ type Expander struct {
 	Smarthost    *route.Route   // for all that no route is for
 	Maildirs     auth.Template
 	Delimiter    string
+	SRS          *srs.Rewriter // takes back addresses of bounces; nil: nothing was rewritten
 }
 
 // A System knows the accounts of this host; see SystemAccounts.
@@ -97,8 +103,11 @@ func among(domain string, list []string) bool {
 	return false
 }
 
-// Check tells whether mail for a can be taken.
-func (e *Expander) Check(ctx context.Context, a address.Address) error {
+// Check tells whether mail from somebody for a can be taken.
+func (e *Expander) Check(ctx context.Context, from, a address.Address) error {
+	if e.rewritten(a) && !from.IsNull() {
+		return status.Perm("look up "+a.String(), "5.7.1", "<"+a.String()+">: takes only bounces", auth.ErrNoAccount)
+	}
 	found, err := e.Resolve(ctx, a)
 	if err != nil || e.RelayKnown == nil || !e.Relay(a) || len(found) != 1 || found[0].Address.Key() != a.Key() {
 		return err // a virtual address stands for others
@@ -137,10 +146,13 @@ type expansion struct {
 	names map[string]bool // destinations found
 	owner map[string]bool // accounts whose .forward has been followed
 	found []Destination
+
+	sender address.Address // owner of the list that is being expanded
 }
 
 func (x *expansion) take(d Destination) {
 	if !x.names[d.Name] {
+		d.Sender = x.sender
 		x.names[d.Name] = true
 		x.found = append(x.found, d)
 	}
@@ -157,6 +169,9 @@ func (x *expansion) add(a address.Address, depth int) error {
 		return nil
 	}
 	x.seen[key] = true
+	if depth == 0 && x.rewritten(a) {
+		return x.bounce(a)
+	}
 	if x.Virtual == nil {
 		return x.place(a, depth)
 	}
@@ -203,7 +218,7 @@ func (x *expansion) byRoute(a address.Address, r route.Route) error {
 	case route.Error:
 		return status.Perm("resolve "+a.String(), r.Code, r.Text, errRoute)
 	case route.Maildir:
-		x.take(Destination{Name: "maildir:" + r.Path, Address: a, Dir: r.Path, UID: -1})
+		x.take(Destination{Name: "maildir:" + r.Path, Address: a, Dir: r.Path, UID: -1, GID: -1, Shared: true})
 		return nil
 	case route.MX:
 		if _, literal := address.IsLiteral(a.Domain); !literal {
@@ -212,7 +227,14 @@ func (x *expansion) byRoute(a address.Address, r route.Route) error {
 			}
 		}
 	}
-	x.take(Destination{Name: "remote:" + a.Canonical().String(), Address: a, UID: -1, GID: -1, Route: r})
+	d := Destination{Name: "remote:" + a.Canonical().String(), Address: a, UID: -1, GID: -1, Route: r}
+	if (r.Kind == route.MX || r.Kind == route.SMTP) && a.Key() != x.asked.Key() {
+		d.Forwarded = x.asked.Domain
+		if !x.Local(x.asked) || d.Forwarded == "" {
+			d.Forwarded = x.Hostname
+		}
+	}
+	x.take(d)
 	return nil
 }
 
@@ -297,7 +319,17 @@ func (x *expansion) account(a address.Address) (auth.Account, bool, error) {
 	return account, err == nil, err
 }
 
+// targets follows those of an alias. What a list sends comes from its owner.
 func (x *expansion) targets(a address.Address, targets []alias.Target, depth int) error {
+	before := x.sender
+	defer func() { x.sender = before }()
+	owner, ok, err := x.listOwner(a)
+	if err != nil {
+		return status.Temp("resolve "+a.String(), "4.3.0", "aliases cannot be read", err)
+	}
+	if ok {
+		x.sender = owner
+	}
 	for _, t := range targets {
 		if err := x.target(a, t, depth); err != nil {
 			return err
@@ -336,8 +368,10 @@ func (x *expansion) target(a address.Address, t alias.Target, depth int) error {
 // other adds a command or a file that an alias leads to, or the .forward file of
 // an account, which must have a uid of its own for that.
 func (x *expansion) other(a address.Address, t alias.Target, of *auth.Account) error {
-	d := Destination{Name: "pipe:" + t.Text, Address: a, UID: -1, GID: -1, Route: route.Command(t.Text), FromLine: true}
-	if of != nil {
+	d := Destination{Name: "pipe:" + t.Text, Address: a, Route: route.Command(t.Text), FromLine: true}
+	if of == nil {
+		d.UID, d.GID = x.Aliases.Owner()
+	} else {
 		d.Name, d.UID, d.GID, d.Home = "pipe:"+of.Name+":"+t.Text, of.UID, of.GID, of.Home
 	}
 	maildir, isMaildir := strings.CutSuffix(t.Text, "/")
@@ -350,7 +384,7 @@ func (x *expansion) other(a address.Address, t alias.Target, of *auth.Account) e
 		d.Name, d.Route = "discard", route.Nowhere()
 	case isMaildir && maildir != "":
 		dir := filepath.Clean(maildir)
-		d = Destination{Name: "maildir:" + dir, Address: a, Dir: dir, UID: d.UID, GID: d.GID}
+		d = Destination{Name: "maildir:" + dir, Address: a, Dir: dir, UID: d.UID, GID: d.GID, Shared: true}
 	default:
 		return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now",
 			fmt.Errorf("alias leads to %q: files are not possible yet, only Maildirs, which end in /", t.Text))
@@ -370,9 +404,6 @@ func (x *expansion) role(a address.Address, role string, depth int) error {
 	}
 	return x.box(a, auth.Account{Name: "root", UID: -1, GID: -1, Maildir: inSpool})
 }
-
-// inSpool is where those have their mail who have no usable home.
-const inSpool = "%s/mail/%u"
 
 // mailbox follows the .forward file of an account, or adds its Maildir. What leads
 // from the file to the account itself means the Maildir.
@@ -423,11 +454,11 @@ func (x *expansion) box(a address.Address, account auth.Account) error {
 	} else if len(x.Domains) > 0 {
 		final.Domain = x.Domains[0]
 	}
-	uid := account.UID
-	if account.Maildir == inSpool {
-		uid = -1
+	d := Destination{Name: "maildir:" + dir, Address: final, Dir: dir, UID: account.UID, GID: account.GID}
+	if account.Maildir == inSpool && (account.UID == 0 || os.Geteuid() != 0) {
+		d.UID, d.GID = -1, -1
 	}
-	x.take(Destination{Name: "maildir:" + dir, Address: final, Dir: dir, UID: uid})
+	x.take(d)
 	return nil
 }
 

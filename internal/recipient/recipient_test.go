@@ -2,6 +2,7 @@ package recipient
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -11,6 +12,7 @@ import (
 	"postbag/internal/alias"
 	"postbag/internal/auth"
 	"postbag/internal/route"
+	"postbag/internal/srs"
 	"postbag/internal/status"
 )
 
@@ -29,6 +31,10 @@ null: /dev/null
 file: /var/mail/x
 completed: dave
 gone: eve@here.example
+news: ann, carl@far.example, inner
+owner-news: bob
+inner: dave@far.example
+owner-inner: ann
 `
 
 const testVirtual = `shop.example x
@@ -128,6 +134,49 @@ func TestResolve(t *testing.T) {
 	}
 }
 
+// senders gives remote destinations with the reverse-path of their list and the
+// domain that sends on.
+func senders(e *Expander, to string) string {
+	a, _ := address.ParseUnqualified(to)
+	found, err := e.Resolve(context.Background(), a)
+	if err != nil {
+		return status.Code(err)
+	}
+	var all []string
+	for _, d := range found {
+		all = append(all, fmt.Sprintf("%s <%s> %s", d.Address, d.Sender, d.Forwarded))
+	}
+	return strings.Join(all, ", ")
+}
+
+func TestWhoSendsOn(t *testing.T) {
+	e := testExpander(t)
+	e.SRS = &srs.Rewriter{Keys: [][]byte{[]byte("key")}}
+	made := e.SRS.Forward(address.Address{Local: "x", Domain: "sender.example"}, "here.example")
+	forged := strings.Replace(made.String(), "=x@", "=y@", 1)
+	for to, want := range map[string]string{
+		"news@here.example": "ann@here.example <owner-news@here.example> , carl@far.example <owner-news@here.example> here.example, " +
+			"dave@far.example <owner-inner@here.example> here.example",
+		"owner-news@here.example": "bob@here.example <> , carl@far.example <> here.example",
+		"far@here.example":        "carl@far.example <> here.example",
+		"archive@far.example":     "archive@far.example <> ",
+		"info@shop.example":       "ann@here.example <> , x@far.example <> shop.example",
+		"postmaster":              "root@here.example <> ",
+		made.String():             "x@sender.example <> here.example",
+		forged:                    "5.1.1",
+	} {
+		if got := senders(e, to); got != want {
+			t.Errorf("%s: %s, want %s", to, got, want)
+		}
+	}
+	if err := e.Check(t.Context(), address.Address{Local: "x", Domain: "y.example"}, made); status.Code(err) != "5.7.1" {
+		t.Errorf("no bounce, and taken: %v", err)
+	}
+	if err := e.Check(t.Context(), address.Address{}, made); err != nil {
+		t.Errorf("a bounce is refused: %v", err)
+	}
+}
+
 func TestFilesThatCannotBeReadKeepMailWaiting(t *testing.T) {
 	e := testExpander(t)
 	e.System = SystemAccounts{Path: t.TempDir()} // a directory
@@ -152,7 +201,7 @@ func TestRelayRecipients(t *testing.T) {
 		"ann@hub.example": "", "ann+x@hub.example": "", "bob@hub.example": "5.1.1", "bob@elsewhere.example": "", "ann@here.example": "",
 	} {
 		a, _ := address.Parse(to)
-		err := e.Check(t.Context(), a)
+		err := e.Check(t.Context(), address.Address{}, a)
 		if (err == nil) != (want == "") || err != nil && status.Code(err) != want {
 			t.Errorf("Check(%s) = %v, want %s", to, err, want)
 		}

@@ -7,9 +7,11 @@ import (
 	iofs "io/fs"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"postbag/internal/auth"
@@ -17,11 +19,49 @@ import (
 
 // SystemAccounts are root and the accounts with uid 1000 and above of a
 // passwd(5) file and, where nsswitch.conf(5) names more than files, of getent(1):
-// LDAP, SSSD and the like. Their mail lies in the spool, under the uid of the
-// daemon.
+// LDAP, SSSD and the like. Their mail lies in their homes, that of those without
+// one that can be used, of root, and of all where nothing is done as root, in the
+// spool.
 type SystemAccounts struct {
-	Path   string
-	Switch string // nsswitch.conf; "": the file is all
+	Path    string
+	Switch  string // nsswitch.conf; "": the file is all
+	Maildir string // text of an auth.Template; "": in the spool
+}
+
+// OfSystem are the accounts of this host. template says where their mail lies; ""
+// is in their homes, if root brings it there, as whoever has this spool does.
+func OfSystem(template, spool string) SystemAccounts {
+	s := SystemAccounts{Path: "/etc/passwd", Switch: "/etc/nsswitch.conf", Maildir: template}
+	if template != "" {
+		return s
+	}
+	if os.Geteuid() == 0 || ofRoot(spool) {
+		s.Maildir = "%h/Maildir"
+	}
+	return s
+}
+
+func ofRoot(path string) bool {
+	st, err := os.Stat(path)
+	if err != nil {
+		return false
+	}
+	sys, ok := st.Sys().(*syscall.Stat_t)
+	return ok && sys.Uid == 0
+}
+
+// inSpool is where those have their mail who have no usable home.
+const inSpool = "%s/mail/%u"
+
+// settled says where the mail of an account lies. A home that cannot be looked at
+// now, because it is on a host that is down, is one all the same.
+func (s SystemAccounts) settled(a auth.Account) auth.Account {
+	_, err := os.Stat(a.Home)
+	noHome := !filepath.IsAbs(a.Home) || a.Home == "/" || errors.Is(err, iofs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
+	if a.Maildir = s.Maildir; a.Maildir == "" || a.UID == 0 || noHome {
+		a.Maildir = inSpool
+	}
+	return a
 }
 
 // getentTime bounds a question to getent, whose servers may be far away.
@@ -39,13 +79,14 @@ func (s SystemAccounts) Lookup(name string) (auth.Account, bool, error) {
 	}
 	for _, line := range strings.Split(string(b), "\n") {
 		if a, ok := personOf(line, name); ok {
-			return a, true, nil
+			return s.settled(a), true, nil
 		}
 	}
 	if !isLogin(name) || !s.switched() {
 		return auth.Account{}, false, nil
 	}
-	return getent(name)
+	a, ok, err := getent(name)
+	return s.settled(a), ok, err
 }
 
 // personOf reads a line of passwd(5), if it is that account, and a person's.
@@ -56,7 +97,7 @@ func personOf(line, name string) (auth.Account, bool) {
 	}
 	uid, uerr := strconv.Atoi(f[2])
 	gid, gerr := strconv.Atoi(f[3])
-	return auth.Account{Name: f[0], UID: uid, GID: gid, Home: f[5], Maildir: inSpool}, uerr == nil && gerr == nil
+	return auth.Account{Name: f[0], UID: uid, GID: gid, Home: f[5]}, uerr == nil && gerr == nil
 }
 
 // hasMail tells by a uid whether the account is a person's: not nobody's.

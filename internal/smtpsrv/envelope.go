@@ -117,7 +117,7 @@ func (s *session) admitted(to address.Address) bool {
 			return false
 		}
 	}
-	if err := s.Recipients.Check(s.ctx, to); err != nil {
+	if err := s.Recipients.Check(s.ctx, s.mail.from, to); err != nil {
 		s.refuseStatus(err)
 		s.Log.Refused(s.ctx, s.peerIP(), s.mail.from.String(), to.String(), err.Error())
 		return false

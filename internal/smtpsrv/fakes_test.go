@@ -148,7 +148,7 @@ func (fakeRecipients) Local(a address.Address) bool {
 func (fakeRecipients) Relay(a address.Address) bool {
 	return strings.EqualFold(a.Domain, "example.net")
 }
-func (r fakeRecipients) Check(_ context.Context, a address.Address) error {
+func (r fakeRecipients) Check(_ context.Context, _, a address.Address) error {
 	if !r.Local(a) {
 		return nil
 	}

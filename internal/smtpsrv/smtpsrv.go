@@ -75,9 +75,9 @@ type Recipients interface {
 	// Relay says that mail for the domain of a is taken from anybody and sent
 	// on.
 	Relay(a address.Address) bool
-	// Check returns nil when mail for a can be delivered or sent on, else a
-	// status error for the reply to RCPT.
-	Check(ctx context.Context, a address.Address) error
+	// Check returns nil when mail from somebody for a can be delivered or sent
+	// on, else a status error for the reply to RCPT.
+	Check(ctx context.Context, from, a address.Address) error
 }
 
 // Intake makes letters durable.

@@ -13,7 +13,7 @@ import (
 )
 
 // Recipients makes what knows where mail leads to. Where there is no users file,
-// the accounts are those of the system, and their mail lies in the spool.
+// the accounts are those of the system.
 func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*recipient.Expander, error) {
 	e := &recipient.Expander{
 		Hostname: v.String("hostname"), Origin: v.String("origin"), Domains: v.Strings("domain"),
@@ -23,7 +23,7 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 	if _, err := accounts.current(); err == nil {
 		e.Accounts = accounts
 	} else {
-		e.System = recipient.SystemAccounts{Path: "/etc/passwd", Switch: "/etc/nsswitch.conf"}
+		e.System = recipient.OfSystem(v.Given("maildir"), v.String("spool"))
 	}
 	if path := v.String("virtual"); path != "" {
 		e.Virtual = alias.OpenVirtual(path)

@@ -53,6 +53,7 @@ type Daemon struct {
 	Maildirs  auth.Template
 	TLS       *netserve.Certificates
 	Throttle  *auth.Throttle
+	Key       []byte // secret of the spool
 }
 
 // Open makes a Daemon; its errors have the exit code of a start.
@@ -65,11 +66,10 @@ func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, e
 	if d.Spool, err = OpenSpool(d.FS, v); err != nil {
 		return nil, err
 	}
-	key, err := authKey(d.FS, d.Spool)
-	if err != nil {
+	if d.Key, err = authKey(d.FS, d.Spool); err != nil {
 		return nil, status.Exit(status.ExConfig, "spool", err)
 	}
-	if d.Accounts, err = OpenAccounts(v, key); err != nil {
+	if d.Accounts, err = OpenAccounts(v, d.Key); err != nil {
 		return nil, err
 	}
 	if d.TLS, err = openTLS(d.FS, v, d.Spool); err != nil {
@@ -130,7 +130,13 @@ func (d *Daemon) MakeMaildir(a auth.Account) (string, error) {
 	if maildir.IsMaildir(dir) {
 		return dir, nil
 	}
-	return dir, maildir.Init(d.FS, dir, 0o700)
+	var who durable.Owner // this process
+	if a.UID > 0 && os.Geteuid() == 0 {
+		if who, err = durable.OwnerFor(a.UID, a.GID); err != nil {
+			return "", err
+		}
+	}
+	return dir, maildir.InitFor(d.FS, who, dir, d.Spool.Path("mail"))
 }
 
 // Preauth is the account of --preauth; nil when there is none. The user who runs

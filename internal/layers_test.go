@@ -14,7 +14,7 @@ import (
 // lower layer. A new line here is a design decision, made in review;
 // doc/design.md says what each package is for.
 var layer = map[string]int{
-	"status": 0, "durable": 1, "address": 1, "imapwire": 1,
+	"status": 0, "metrics": 0, "durable": 1, "address": 1, "imapwire": 1,
 	"message": 2, "mime": 2, "config": 2, "maillog": 2, "auth": 2, "resolve": 2, "popclient": 2, "srs": 2,
 	"netserve": 3,
 	"maildir":  3, "spool": 4, "alias": 3, "route": 3, "smtpout": 3, "mboxlog": 3, "mailcache": 3, "fetchlog": 3, "uidlist": 3,
@@ -30,25 +30,24 @@ var tools = []string{"mailtest", "demo", "bench"}
 // owner names the only packages that may import a third-party module, by the
 // prefix of its path. What is not listed may not be imported at all.
 var owner = map[string][]string{
-	"golang.org/x/net/idna":               {"address"},
-	"golang.org/x/sys":                    {"durable", "netserve", "spool", "mailbox", "fetchlog"},
-	"golang.org/x/text":                   {"mime", "message"},
-	"golang.org/x/crypto":                 {"auth"},
-	"github.com/emersion/go-message":      {"message"},
-	"github.com/emersion/go-sasl":         {"auth", "smtpsrv", "smtpout", "fetch", "popsrv", "imapsrv", "popclient"},
-	"github.com/emersion/go-msgauth":      {"trust"},
-	"github.com/emersion/go-smtp":         {"smtpsrv", "smtpout"},
-	"github.com/emersion/go-imap/v2":      {"imapsrv", "fetch"},
-	"github.com/emersion/go-maildir":      {"maildir"},
-	"github.com/miekg/dns":                {"resolve"},
-	"github.com/xdg-go/scram":             {"auth", "fetch", "smtpout"},
-	"github.com/GehirnInc/crypt":          {"auth"},
-	"github.com/urfave/cli/v2":            {"config"},
-	"github.com/BurntSushi/toml":          {"config"},
-	"github.com/coreos/go-systemd/v22":    {"netserve"},
-	"github.com/pires/go-proxyproto":      {"netserve"},
-	"github.com/fsnotify/fsnotify":        {"mailbox"},
-	"github.com/prometheus/client_golang": {"maillog"},
+	"golang.org/x/net/idna":            {"address"},
+	"golang.org/x/sys":                 {"durable", "netserve", "spool", "mailbox", "fetchlog"},
+	"golang.org/x/text":                {"mime", "message"},
+	"golang.org/x/crypto":              {"auth"},
+	"github.com/emersion/go-message":   {"message"},
+	"github.com/emersion/go-sasl":      {"auth", "smtpsrv", "smtpout", "fetch", "popsrv", "imapsrv", "popclient"},
+	"github.com/emersion/go-msgauth":   {"trust"},
+	"github.com/emersion/go-smtp":      {"smtpsrv", "smtpout"},
+	"github.com/emersion/go-imap/v2":   {"imapsrv", "fetch"},
+	"github.com/emersion/go-maildir":   {"maildir"},
+	"github.com/miekg/dns":             {"resolve"},
+	"github.com/xdg-go/scram":          {"auth", "fetch", "smtpout"},
+	"github.com/GehirnInc/crypt":       {"auth"},
+	"github.com/urfave/cli/v2":         {"config"},
+	"github.com/BurntSushi/toml":       {"config"},
+	"github.com/coreos/go-systemd/v22": {"netserve"},
+	"github.com/pires/go-proxyproto":   {"netserve"},
+	"github.com/fsnotify/fsnotify":     {"mailbox"},
 }
 
 const module = "postbag/internal/"

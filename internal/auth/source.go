@@ -1,0 +1,182 @@
+package auth
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"unicode"
+
+	"postbag/internal/address"
+)
+
+// OpenSource opens what --auth names:
+//
+//	file:PATH               another passwd-file
+//	checkpassword:PROGRAM   a program that checks passwords (see Checkpassword)
+//	dovecot:SOCKET          Dovecot's auth service (see Dovecot)
+//
+// There is no pam: and no system:. Linux-PAM is a library of C, and the passwords
+// of shadow(5) are nowadays yescrypt, which no library of Go does; a checkpassword
+// program that asks PAM does both.
+func OpenSource(spec string, domains []string) (Directory, error) {
+	kind, rest, _ := strings.Cut(spec, ":")
+	if err := ValidSource(spec); err != nil {
+		return nil, err
+	}
+	switch kind {
+	case "file":
+		return OpenFile(rest, domains)
+	case "checkpassword":
+		return newCheckpassword(strings.Fields(rest))
+	}
+	return newDovecot(rest)
+}
+
+// ValidSource checks the form of what --auth names.
+func ValidSource(spec string) error {
+	kind, rest, ok := strings.Cut(spec, ":")
+	switch {
+	case !ok || strings.TrimSpace(rest) == "":
+		return fmt.Errorf("%q is not file:PATH, checkpassword:PROGRAM or dovecot:SOCKET", spec)
+	case kind != "file" && kind != "checkpassword" && kind != "dovecot":
+		return fmt.Errorf("%q: accounts come from file, checkpassword or dovecot", kind)
+	case !filepath.IsAbs(strings.Fields(rest)[0]):
+		return fmt.Errorf("%q: is no absolute path", rest)
+	}
+	return nil
+}
+
+// Several are Directories that know different accounts. Who an account is, the
+// first says that knows its name; its password may be known to another. All are
+// asked before a login fails, so that no wrong name or password costs less than
+// another.
+type Several []Directory
+
+// Lookup implements Directory.
+func (s Several) Lookup(ctx context.Context, name string) (Account, error) {
+	var trouble error
+	for _, d := range s {
+		a, err := d.Lookup(ctx, name)
+		if err == nil {
+			return a, nil
+		}
+		if !errors.Is(err, ErrNoAccount) {
+			trouble = errors.Join(trouble, err)
+		}
+	}
+	if trouble != nil { // it may be the account of the one who cannot say
+		return Account{}, trouble
+	}
+	return Account{}, fmt.Errorf("look up account %s: %w", name, ErrNoAccount)
+}
+
+// Verify implements Directory.
+func (s Several) Verify(ctx context.Context, name, password string) (Account, error) {
+	var trouble error
+	for _, d := range s {
+		found, err := d.Verify(ctx, name, password)
+		if err == nil {
+			return s.known(ctx, found), nil
+		}
+		if !errors.Is(err, ErrBadCredentials) {
+			trouble = errors.Join(trouble, err)
+		}
+	}
+	if trouble != nil {
+		return Account{}, trouble
+	}
+	return Account{}, ErrBadCredentials
+}
+
+// known is an account as the first source has it that knows the name.
+func (s Several) known(ctx context.Context, a Account) Account {
+	if known, err := s.Lookup(ctx, a.Name); err == nil {
+		return known
+	}
+	return a
+}
+
+// SCRAM implements Directory. It is asked only while SCRAMPossible.
+func (s Several) SCRAM(ctx context.Context, name string) (Credentials, Account, error) {
+	for _, d := range s {
+		if _, err := d.Lookup(ctx, name); err == nil {
+			return d.SCRAM(ctx, name)
+		}
+	}
+	if len(s) == 0 {
+		return Credentials{}, Account{}, ErrBadCredentials
+	}
+	return s[0].SCRAM(ctx, name)
+}
+
+// SCRAMPossible implements Directory: every account of every source can do it.
+func (s Several) SCRAMPossible() bool {
+	for _, d := range s {
+		if !d.SCRAMPossible() {
+			return false
+		}
+	}
+	return len(s) > 0
+}
+
+// List implements Directory.
+func (s Several) List(ctx context.Context) ([]Account, error) {
+	var all []Account
+	for _, d := range s {
+		some, err := d.List(ctx)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, some...)
+	}
+	return all, nil
+}
+
+// KnowsWho reports whether a Directory can tell who has an account without a
+// password.
+func KnowsWho(d Directory) bool {
+	switch d := d.(type) {
+	case Several:
+		return slices.ContainsFunc(d, KnowsWho)
+	case *Checkpassword:
+		return false
+	case *Dovecot:
+		return d.userdb != ""
+	}
+	return true
+}
+
+// A passwordsOnly is what is common to sources outside this program, which check
+// passwords and tell nothing that SCRAM needs, nor who there is.
+type passwordsOnly struct{}
+
+// SCRAM implements Directory; nobody offers it.
+func (passwordsOnly) SCRAM(context.Context, string) (Credentials, Account, error) {
+	return Credentials{}, Account{}, ErrBadCredentials
+}
+
+// SCRAMPossible implements Directory.
+func (passwordsOnly) SCRAMPossible() bool { return false }
+
+// List implements Directory.
+func (passwordsOnly) List(context.Context) ([]Account, error) { return nil, nil }
+
+// canonical is a name as accounts have it. What is no name of a mailbox is nobody's,
+// whatever a source says to it: it may become the name of a directory.
+func canonical(name string) (string, error) {
+	a, err := address.ParseUnqualified(name)
+	if err != nil || strings.Contains(name, "/") || strings.ContainsFunc(name, unicode.IsControl) || strings.HasPrefix(name, ".") {
+		return "", ErrBadCredentials
+	}
+	return a.Key(), nil
+}
+
+// isSocket reports whether there is a socket at path.
+func isSocket(path string) bool {
+	st, err := os.Stat(path)
+	return err == nil && st.Mode()&os.ModeSocket != 0
+}

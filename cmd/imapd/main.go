@@ -73,7 +73,7 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 	v := d.Values
 	return &imapsrv.Server{
 		Accounts: d.Accounts, Throttle: d.Throttle, Plaintext: v.String("plaintext-auth"), StartTLS: true,
-		Preauth: preauth, MaxSize: v.Size("max-size"), IdleTimeout: v.Duration("idle-timeout"), Version: config.Version,
+		Preauth: preauth, MaxSize: v.Size("max-size"), IdleTimeout: v.Duration("idle-timeout"), Version: config.Version, Commands: d.Commands,
 		Open: func(ctx context.Context, a auth.Account) (*account.Tree, error) {
 			dir, err := d.MakeMaildir(a)
 			if err != nil {

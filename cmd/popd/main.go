@@ -68,7 +68,8 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 			}
 			return store.Open(ctx, dir)
 		},
-		Report: func(e popsrv.Event) { report(ctx, d.Log, e) },
+		Commands: d.Commands,
+		Report:   func(e popsrv.Event) { report(ctx, d.Log, e) },
 	}
 }
 

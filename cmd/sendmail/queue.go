@@ -38,25 +38,35 @@ func wake(ctx context.Context, v *config.Values, s *spool.Spool, id spool.ID, ow
 	if err := s.Wake(ctx, id); err == nil {
 		return
 	}
-	if program, err := sibling.Find("smtpd"); err == nil {
-		_ = detach(program, append(flags(v), "--run-queue="+string(id))) // nobody is there to be told
+	if v.Broken {
+		// With defaults in place of what it cannot read, a run could bring letters
+		// to the wrong host, or back.
+		fmt.Fprintf(v.Stderr, "sendmail: warning: message %s waits in the queue until the configuration is mended\n", id)
+		return
 	}
+	program, err := sibling.Find("smtpd")
+	if err != nil {
+		return // here letters wait for somebody else's run
+	}
+	if err := startRun(v, program, "--run-queue="+string(id)); err != nil {
+		fmt.Fprintf(v.Stderr, "sendmail: warning: message %s waits in the queue: %v\n", id, err)
+	}
+}
+
+// startRun starts a run of the queue in the background.
+func startRun(v *config.Values, program, run string) error {
+	log, more, err := sibling.RunLog(v.String("spool"))
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	return sibling.Background(program, slices.Concat(more, flags(v), []string{run}), log)
 }
 
 // flags are those of this command line that others have too. The spool is named
 // always: a daemon could choose another.
 func flags(v *config.Values) []string {
 	return append(v.Flags(handedOn()), "--spool="+v.String("spool"))
-}
-
-// detach starts a program that outlives this one and its terminal.
-func detach(program string, args []string) error {
-	cmd := exec.Command(program, args...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		return fmt.Errorf("start %s: %w", program, err)
-	}
-	return cmd.Process.Release()
 }
 
 // become replaces this process by another of our programs.
@@ -108,7 +118,12 @@ func (r *request) inBackground(v *config.Values) error {
 	if err != nil {
 		return status.Exit(status.ExOSErr, "run the queue", err)
 	}
-	if err := detach(self, append(flags(v), "-q"+r.every.String(), "-qf")); err != nil {
+	log, _, err := sibling.RunLog(v.String("spool"))
+	if err != nil {
+		return status.Exit(status.ExTempFail, "run the queue", err)
+	}
+	defer log.Close()
+	if err := sibling.Background(self, append(flags(v), "-q"+r.every.String(), "-qf"), log); err != nil {
 		return status.Exit(status.ExOSErr, "run the queue", err)
 	}
 	return nil

@@ -27,14 +27,34 @@ func expander(v *config.Values) (*recipient.Expander, error) {
 		Maildirs: auth.Template{Text: v.String("maildir"), Spool: v.String("spool")}, Delimiter: v.String("recipient-delimiter"),
 		Aliases: alias.Open(v.String("aliases")), System: recipient.OfSystem(v.Given("maildir"), v.String("spool")),
 	}
-	accounts, err := auth.OpenFile(v.String("users"), x.Domains)
+	all, err := accounts(v, x.Domains)
+	if err != nil {
+		return nil, err
+	}
+	if auth.KnowsWho(all) {
+		x.Accounts = all
+	}
+	return x, routes(v, x)
+}
+
+// accounts are those of the users file, where there is one, and of --auth.
+func accounts(v *config.Values, domains []string) (auth.Several, error) {
+	var all auth.Several
+	file, err := auth.OpenFile(v.String("users"), domains)
 	switch {
 	case err == nil:
-		x.Accounts = accounts
+		all = append(all, file)
 	case !errors.Is(err, fs.ErrNotExist):
 		return nil, status.Exit(status.ExConfig, "users", err)
 	}
-	return x, routes(v, x)
+	for _, spec := range v.Strings("auth") {
+		d, err := auth.OpenSource(spec, domains)
+		if err != nil {
+			return nil, status.Exit(status.ExConfig, "auth", err)
+		}
+		all = append(all, d)
+	}
+	return all, nil
 }
 
 func routes(v *config.Values, x *recipient.Expander) error {

@@ -61,6 +61,9 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 		DelayWarning: v.Duration("delay-warning"), Concurrency: v.Int("concurrency"), StopTimeout: v.Duration("stop-timeout"),
 		Spacing: v.Duration("destination-delay"), Forward: h.forward,
 	}
+	if d.Metrics != nil {
+		d.Metrics.Collect(h.tellQueue)
+	}
 	if err := h.makeServer(); err != nil {
 		return nil, status.Exit(status.ExConfig, "sender-login", err)
 	}

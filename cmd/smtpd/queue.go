@@ -3,13 +3,13 @@ package main
 import (
 	"context"
 	"os"
-	"os/exec"
 	"os/signal"
 	"slices"
 	"strings"
 	"syscall"
 	"time"
 
+	"postbag/cmd/internal/sibling"
 	"postbag/internal/address"
 	"postbag/internal/config"
 	"postbag/internal/maillog"
@@ -57,13 +57,15 @@ func (h *host) startPass() {
 		return
 	}
 	given := slices.DeleteFunc(settings(), func(s config.Setting) bool { return s.OwnOnly })
-	cmd := exec.Command(self, append(h.Values.Flags(given), "--spool="+h.Spool.Dir(), "--run-queue="+strings.Join(due, ","))...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
-	if err := cmd.Start(); err != nil {
-		h.Log.Trouble(ctx, "start a pass over the queue", err)
-		return
+	log, more, err := sibling.RunLog(h.Spool.Dir())
+	if err == nil {
+		defer log.Close()
+		args := slices.Concat(more, h.Values.Flags(given), []string{"--spool=" + h.Spool.Dir(), "--run-queue=" + strings.Join(due, ",")})
+		err = sibling.Background(self, args, log)
 	}
-	_ = cmd.Process.Release() // it outlives this process
+	if err != nil {
+		h.Log.Trouble(ctx, "start a pass over the queue", err)
+	}
 }
 
 // due are the messages whose time has come, or is over.
@@ -83,16 +85,23 @@ func (h *host) due(ctx context.Context) []string {
 // An eventLog writes down what the queue does.
 type eventLog struct{ log *maillog.Log }
 
+func (l eventLog) Received(ctx context.Context, e *spool.Envelope, size int64, took time.Duration) {
+	l.log.Received(ctx, maillog.Letter{
+		ID: string(e.ID), From: e.From.String(), Recipients: len(e.To), Size: size, Proto: e.Proto,
+		Client: e.ClientIP, HELO: e.HELO, Login: e.Login, UID: e.UID, Took: took,
+	})
+}
+
 func (l eventLog) Delivered(ctx context.Context, e *spool.Envelope, to address.Address, where, reply string) {
 	l.log.Delivered(ctx, string(e.ID), to.String(), where, reply, time.Since(e.Arrived))
 }
 
 func (l eventLog) Deferred(ctx context.Context, e *spool.Envelope, to address.Address, where, code, why string) {
-	l.log.Deferred(ctx, string(e.ID), to.String(), where, code, why)
+	l.log.Deferred(ctx, string(e.ID), to.String(), where, code, why, time.Since(e.Arrived))
 }
 
 func (l eventLog) Failed(ctx context.Context, e *spool.Envelope, to address.Address, where, code, why string) {
-	l.log.Failed(ctx, string(e.ID), to.String(), where, code, why)
+	l.log.Failed(ctx, string(e.ID), to.String(), where, code, why, time.Since(e.Arrived))
 }
 
 func (l eventLog) Reported(ctx context.Context, e *spool.Envelope, report spool.ID, to address.Address) {

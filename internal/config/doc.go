@@ -74,6 +74,8 @@ type Program struct {
 	Stdin          io.Reader // nil: the process's
 	Stdout, Stderr io.Writer
 	Environ        []string // nil: the process's
+
+	taken bool // standard error is the client's; see ownStderr
 }
 
 // Join puts groups of settings together.

@@ -64,7 +64,7 @@ func (p *Program) fill() {
 		p.Stdout = os.Stdout
 	}
 	if p.Stderr == nil {
-		p.Stderr = os.Stderr
+		p.Stderr, p.taken = ownStderr()
 	}
 	if p.Environ == nil {
 		p.Environ = os.Environ()

@@ -36,7 +36,7 @@ func (p *Program) values(c *cli.Context) (*Values, error) {
 	for _, s := range p.Settings {
 		val, err := p.value(c, env, f, s)
 		if err != nil && p.Lenient && status.ExitCode(err) == status.ExConfig {
-			v.Warnings = append(v.Warnings, err.Error())
+			v.without(err)
 			val, err = defaultValue(s), nil
 		}
 		if err != nil {
@@ -87,10 +87,16 @@ func (p *Program) openFile(c *cli.Context, env map[string]string, v *Values) (*f
 		err = configError(err)
 	}
 	if err != nil && p.Lenient {
-		v.Warnings = append(v.Warnings, err.Error())
+		v.without(err)
 		return nil, nil
 	}
 	return f, err
+}
+
+// without goes on without what is wrong.
+func (v *Values) without(err error) {
+	v.Warnings = append(v.Warnings, err.Error())
+	v.Broken = true
 }
 
 func (p *Program) has(key string) bool {
@@ -351,8 +357,8 @@ func systemHostname() string {
 // knownKeys are the settings that only some programs have: they may stand at the
 // top of a file that others read too. A test holds it against the programs.
 var knownKeys = []string{
-	"aliases", "auth-on-mx", "bare-newline", "bind", "concurrency", "delay-warning", "delete", "delete-after", "destination-delay", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
-	"keep", "listen", "log-format", "log-level", "maildir", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "min-free", "no-queue-runner",
+	"aliases", "auth", "auth-on-mx", "bare-newline", "bind", "concurrency", "delay-warning", "delete", "delete-after", "destination-delay", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
+	"keep", "listen", "log-format", "log-level", "log-to", "maildir", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "metrics", "min-free", "no-queue-runner",
 	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "recipient-delimiter",
 	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "sender-login", "smarthost", "smtp-port", "spool", "state", "stop-timeout",
 	"tls", "tls-ca", "tls-cert", "tls-insecure", "tls-key", "to", "users", "virtual", "watch",

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"net"
 	"net/netip"
+	"strconv"
 
 	"postbag/internal/address"
 )
@@ -14,13 +15,14 @@ var Common = []Setting{
 	{Name: "hostname", Arg: "NAME", Usage: "full name of this host (default: the system's)", Valid: validDomain},
 	{Name: "origin", Arg: "NAME", Usage: "domain appended to names without one (default: /etc/mailname, else the hostname)", Valid: validDomain},
 	{Name: "log-level", Arg: "LEVEL", Usage: "debug, info, warn or error", Default: "info", OneOf: []string{"debug", "info", "warn", "error"}},
-	{Name: "log-format", Arg: "FORMAT", Usage: "text or json", Default: "text", OneOf: []string{"text", "json"}},
+	{Name: "log-format", Arg: "FORMAT", Usage: "text, json or postfix", Default: "text", OneOf: []string{"text", "json", "postfix"}},
 }
 
 // Recipients are those of programs that know recipients.
 var Recipients = []Setting{
 	{Name: "domain", Arg: "NAME", Usage: "local domain, repeated (default: the hostname and localhost)", Kind: List, Valid: validDomain},
 	{Name: "users", Arg: "FILE", Usage: "accounts and passwords (default: /etc/postbag/users)", File: true},
+	{Name: "auth", Arg: "SPEC", Usage: "further source of accounts and passwords, repeated: file:PATH, checkpassword:PROGRAM or dovecot:SOCKET", Kind: List},
 	{Name: "aliases", Arg: "FILE", Usage: "aliases(5)", Default: "/etc/aliases", File: true},
 	{Name: "maildir", Arg: "TEMPLATE", Usage: "where the mail of an account is: %u name, %n its local part, %d domain, %h home, %s spool", Default: "%s/mail/%u"},
 	{Name: "recipient-delimiter", Arg: "CHARS", Usage: "what separates a subaddress", Default: "+"},
@@ -30,6 +32,8 @@ var Recipients = []Setting{
 var Daemon = []Setting{
 	{Name: "listen", Arg: "URL", Usage: "listen at PROTOCOL://HOST:PORT, repeated", Kind: List, OwnOnly: true},
 	{Name: "inetd", Usage: "serve one session on standard input and output", Kind: Switch, OwnOnly: true},
+	{Name: "log-to", Arg: "WHERE", Usage: "log to stderr or syslog", Default: "stderr", OneOf: []string{"stderr", "syslog"}},
+	{Name: "metrics", Arg: "HOST:PORT", Usage: "tell metrics in Prometheus's text format at http://HOST:PORT/metrics", OwnOnly: true, Valid: validListenHost},
 	{Name: "tls-cert", Arg: "FILE", Usage: "certificate, PEM (default: a self-signed one in the spool)", File: true},
 	{Name: "tls-key", Arg: "FILE", Usage: "its key, PEM", File: true},
 	{Name: "proxy-protocol-from", Arg: "NET", Usage: "network of proxies that send a PROXY header, repeated", Kind: List, Valid: validNet},
@@ -78,6 +82,18 @@ func ParseNet(s string) (netip.Prefix, error) {
 		return netip.Prefix{}, fmt.Errorf("%q is neither NETWORK/BITS nor an address", s)
 	}
 	return netip.PrefixFrom(a, a.BitLen()), nil
+}
+
+// validListenHost checks HOST:PORT, where HOST may be missing.
+func validListenHost(s string) error {
+	_, port, err := net.SplitHostPort(s)
+	if err == nil {
+		_, err = strconv.ParseUint(port, 10, 16)
+	}
+	if err != nil {
+		return fmt.Errorf("%q is not HOST:PORT", s)
+	}
+	return nil
 }
 
 // ValidHostPort checks HOST or HOST:PORT.

@@ -32,6 +32,7 @@ type Values struct {
 	Operands []string // what follows the flags
 	File     string   // the configuration file that was read, or ""
 	Warnings []string
+	Broken   bool // a lenient program goes without what is wrong with its configuration
 
 	configFlag string // --config
 	again      func() (*Values, error)
@@ -47,6 +48,16 @@ func (v *Values) get(name string) *value {
 	}
 	return val
 }
+
+// Program is the name of the program.
+func (v *Values) Program() string { return v.program.Name }
+
+// StderrTaken reports whether the process's standard error is a connection with a
+// client. Stderr is something else then.
+func (v *Values) StderrTaken() bool { return v.program.taken }
+
+// Has reports whether the program has a setting.
+func (v *Values) Has(name string) bool { return v.byName[name] != nil }
 
 // IsSet reports whether a setting has a value that is not its default.
 func (v *Values) IsSet(name string) bool { return v.get(name).source.kind != "default" }

@@ -25,12 +25,17 @@ import (
 	"os"
 	"path/filepath"
 	"syscall"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
 
 // An FS changes files durably. It is safe for concurrent use. Make one with New.
 type FS struct {
+	// Synced is told how long each sync took; nil: nobody is. It is set before
+	// the FS is used.
+	Synced func(time.Duration)
+
 	tracer Tracer // nil: none
 	owner  Owner  // who works on names
 	*dirSyncs

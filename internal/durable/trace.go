@@ -1,5 +1,7 @@
 package durable
 
+import "time"
+
 // An OpKind names a step.
 type OpKind string
 
@@ -44,6 +46,9 @@ type Tracer interface {
 func (op Op) onFile() bool { return op.File != nil }
 
 func (s *FS) step(op Op, do func() error) error {
+	if s.Synced != nil && (op.Kind == OpSync || op.Kind == OpSyncNamed || op.Kind == OpSyncDir) {
+		defer func(start time.Time) { s.Synced(time.Since(start)) }(time.Now())
+	}
 	if s.owner != (Owner{}) && !op.onFile() {
 		as := do
 		do = func() error { return s.owner.Do(as) }

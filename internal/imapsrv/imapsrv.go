@@ -23,6 +23,7 @@ import (
 
 	"postbag/internal/account"
 	"postbag/internal/auth"
+	"postbag/internal/metrics"
 )
 
 // Conn is the connection of a session, usually a *netserve.Conn. Writes may wait
@@ -53,13 +54,14 @@ type Server struct {
 	// Open opens the folders of an account; the session closes the tree.
 	Open func(ctx context.Context, a auth.Account) (*account.Tree, error)
 
-	Plaintext   string        // policy for Conn.PlaintextOK
-	StartTLS    bool          // a certificate is there
-	Preauth     *auth.Account // the session is already logged in
-	MaxSize     int64         // octets of a letter in APPEND; 0 means 50 MiB
-	IdleTimeout time.Duration // 0 means 30 minutes (RFC 9051 section 5.4)
-	Version     string        // for ID
-	Report      func(Event)   // told what happens; nil: nobody
+	Plaintext   string            // policy for Conn.PlaintextOK
+	StartTLS    bool              // a certificate is there
+	Preauth     *auth.Account     // the session is already logged in
+	MaxSize     int64             // octets of a letter in APPEND; 0 means 50 MiB
+	IdleTimeout time.Duration     // 0 means 30 minutes (RFC 9051 section 5.4)
+	Version     string            // for ID
+	Report      func(Event)       // told what happens; nil: nobody
+	Commands    *metrics.Counters // of each name; nil: nobody counts
 }
 
 // An Event is something in a session that is worth a line in the log.

@@ -166,6 +166,7 @@ func (s *session) command() error {
 	if h == nil {
 		return s.answer(tag, "", bad("unknown command, or not now"))
 	}
+	s.Commands.With(name).Inc()
 	ok, err := h(s)
 	if err == nil {
 		s.catchUp()

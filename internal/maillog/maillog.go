@@ -9,7 +9,6 @@ package maillog
 
 import (
 	"context"
-	"fmt"
 	"io"
 	"log/slog"
 	"net/netip"
@@ -17,23 +16,18 @@ import (
 )
 
 // A Log writes events. A nil *Log writes none. It is safe for concurrent use.
-type Log struct{ l *slog.Logger }
+type Log struct {
+	l      *slog.Logger
+	counts counts
+}
 
-// New writes events of at least a level (debug, info, warn or error) to w, as
-// text or json.
-func New(w io.Writer, level, format string) (*Log, error) {
-	var min slog.Level
-	if err := min.UnmarshalText([]byte(level)); err != nil {
-		return nil, fmt.Errorf("log level %q: must be debug, info, warn or error", level)
+// New writes events to w in the form f.
+func New(w io.Writer, f Form) (*Log, error) {
+	h, err := f.handler(w)
+	if err != nil {
+		return nil, err
 	}
-	options := &slog.HandlerOptions{Level: min}
-	switch format {
-	case "text":
-		return &Log{slog.New(slog.NewTextHandler(w, options))}, nil
-	case "json":
-		return &Log{slog.New(slog.NewJSONHandler(w, options))}, nil
-	}
-	return nil, fmt.Errorf("log format %q: must be text or json", format)
+	return &Log{l: slog.New(h)}, nil
 }
 
 // Logger gives the logger for what is no event of mail.
@@ -94,11 +88,16 @@ type Letter struct {
 	Client     string // address
 	HELO       string
 	Login      string
-	UID        int // who submitted it here; -1 for nobody
+	UID        int           // who submitted it here; -1 for nobody
+	Took       time.Duration // until it was durable; only counted
 }
 
 // Received is a letter that was taken, durably.
 func (l *Log) Received(ctx context.Context, m Letter) {
+	if l != nil {
+		l.counts.received.With(m.Proto).Inc()
+		l.counts.commit.Observe(m.Took)
+	}
 	kv := []any{"from", path(m.From), "recipients", m.Recipients, "size", m.Size, "proto", m.Proto, "client", m.Client, "helo", m.HELO, "login", m.Login}
 	if m.UID >= 0 {
 		kv = append(kv, "uid", m.UID)
@@ -106,19 +105,26 @@ func (l *Log) Received(ctx context.Context, m Letter) {
 	l.write(ctx, slog.LevelInfo, "received", m.ID, kv...)
 }
 
-// Refused is a recipient that was not taken.
-func (l *Log) Refused(ctx context.Context, client, from, to, why string) {
-	l.write(ctx, slog.LevelInfo, "refused", "", "client", client, "from", path(from), "to", path(to), "why", why)
+// Refused is a recipient that was not taken; code is that of the reply, and the
+// one of RFC 3463.
+func (l *Log) Refused(ctx context.Context, client, from, to, code, why string) {
+	if l != nil {
+		l.counts.refused.With(enhancedOf(code)).Inc()
+	}
+	l.write(ctx, slog.LevelInfo, "refused", "", "client", client, "from", path(from), "to", path(to), "code", code, "why", why)
 }
 
 // NotTaken is a letter that was not taken as a whole. Trouble with the disk is
 // an error, everything else the client's affair.
-func (l *Log) NotTaken(ctx context.Context, id, client string, err error, ours bool) {
+func (l *Log) NotTaken(ctx context.Context, id, client, code string, err error, ours bool) {
+	if l != nil {
+		l.counts.notTaken.With(enhancedOf(code)).Inc()
+	}
 	level := slog.LevelInfo
 	if ours {
 		level = slog.LevelError
 	}
-	l.write(ctx, level, "not-taken", id, "client", client, "why", text(err))
+	l.write(ctx, level, "not-taken", id, "client", client, "code", code, "why", text(err))
 }
 
 // Lost is a client that went away in the middle of something.
@@ -128,17 +134,26 @@ func (l *Log) Lost(ctx context.Context, client, where string, err error) {
 
 // Delivered is a recipient whose letter has arrived; where is a Maildir or host.
 func (l *Log) Delivered(ctx context.Context, id, to, where, reply string, delay time.Duration) {
+	if l != nil {
+		l.counts.delivered.With(placeOf(where)).Inc()
+	}
 	l.write(ctx, slog.LevelInfo, "delivered", id, "to", path(to), "where", where, "reply", reply, "delay", seconds(delay))
 }
 
 // Deferred is a recipient who will be tried again.
-func (l *Log) Deferred(ctx context.Context, id, to, where, code, why string) {
-	l.write(ctx, slog.LevelInfo, "deferred", id, "to", path(to), "where", where, "status", code, "why", why)
+func (l *Log) Deferred(ctx context.Context, id, to, where, code, why string, delay time.Duration) {
+	if l != nil {
+		l.counts.deferred.With(code).Inc()
+	}
+	l.write(ctx, slog.LevelInfo, "deferred", id, "to", path(to), "where", where, "status", code, "why", why, "delay", seconds(delay))
 }
 
 // Failed is a recipient who will never get the letter.
-func (l *Log) Failed(ctx context.Context, id, to, where, code, why string) {
-	l.write(ctx, slog.LevelInfo, "failed", id, "to", path(to), "where", where, "status", code, "why", why)
+func (l *Log) Failed(ctx context.Context, id, to, where, code, why string, delay time.Duration) {
+	if l != nil {
+		l.counts.failed.With(code).Inc()
+	}
+	l.write(ctx, slog.LevelInfo, "failed", id, "to", path(to), "where", where, "status", code, "why", why, "delay", seconds(delay))
 }
 
 // Reported is a report about a letter, which goes to somebody.
@@ -173,11 +188,17 @@ func (l *Log) Trouble(ctx context.Context, what string, err error) {
 
 // Login is a user who has logged in.
 func (l *Log) Login(ctx context.Context, proto, client, user, method string, tls bool) {
+	if l != nil {
+		l.counts.logins.With(proto, method, "ok").Inc()
+	}
 	l.write(ctx, slog.LevelInfo, "login", "", "proto", proto, "client", client, "user", user, "method", method, "tls", tls)
 }
 
 // LoginFailed is one who could not.
 func (l *Log) LoginFailed(ctx context.Context, proto, client, user, method string, err error) {
+	if l != nil {
+		l.counts.logins.With(proto, method, "failed").Inc()
+	}
 	l.write(ctx, slog.LevelWarn, "login-failed", "", "proto", proto, "client", client, "user", user, "method", method, "why", text(err))
 }
 

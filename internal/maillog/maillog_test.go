@@ -19,19 +19,19 @@ func TestLines(t *testing.T) {
 		`INFO msg=received id=A1 from=<ann@a.b> recipients=2 size=7 proto=ESMTPS client=192.0.2.1 helo=h`: func(l *Log) {
 			l.Received(ctx, Letter{ID: "A1", From: "ann@a.b", Recipients: 2, Size: 7, Proto: "ESMTPS", Client: "192.0.2.1", HELO: "h", UID: -1})
 		},
-		`INFO msg=received id=A1 from=<> recipients=1 size=7 proto=local uid=0`:    func(l *Log) { l.Received(ctx, Letter{ID: "A1", Recipients: 1, Size: 7, Proto: "local"}) },
-		`INFO msg=refused client=192.0.2.1 from=<a@b> to=<c@d> why="no such user"`: func(l *Log) { l.Refused(ctx, "192.0.2.1", "a@b", "c@d", "no such user") },
-		`ERROR msg=not-taken id=A1 client=192.0.2.1 why="no space\nleft"`:          func(l *Log) { l.NotTaken(ctx, "A1", "192.0.2.1", err, true) },
-		`INFO msg=lost client=192.0.2.1 where=text why="no space\nleft"`:           func(l *Log) { l.Lost(ctx, "192.0.2.1", "text", err) },
-		`INFO msg=delivered id=A1 to=<c@d> where=/m reply="250 ok" delay=1.5s`:     func(l *Log) { l.Delivered(ctx, "A1", "c@d", "/m", "250 ok", 1500*time.Millisecond) },
-		`INFO msg=deferred id=A1 to=<c@d> where=h status=4.4.1 why=refused`:        func(l *Log) { l.Deferred(ctx, "A1", "c@d", "h", "4.4.1", "refused") },
-		`INFO msg=failed id=A1 to=<c@d> where=h status=5.1.1 why="550 no"`:         func(l *Log) { l.Failed(ctx, "A1", "c@d", "h", "5.1.1", "550 no") },
-		`INFO msg=reported id=A1 report=A2 to=<a@b>`:                               func(l *Log) { l.Reported(ctx, "A1", "A2", "a@b") },
-		`WARN msg=discarded id=A1 why=x`:                                           func(l *Log) { l.Discarded(ctx, "A1", "x") },
-		`INFO msg=queued id=A1 from=<a@b> recipients=1 size=9`:                     func(l *Log) { l.Queued(ctx, "A1", "a@b", 1, 9) },
-		`INFO msg=removed id=A1`:                                                   func(l *Log) { l.Removed(ctx, "A1") },
-		`ERROR msg=stopped id=A1 why="no space\nleft"`:                             func(l *Log) { l.Stopped(ctx, "A1", err) },
-		`ERROR msg=trouble what="read queue" why="no space\nleft"`:                 func(l *Log) { l.Trouble(ctx, "read queue", err) },
+		`INFO msg=received id=A1 from=<> recipients=1 size=7 proto=local uid=0`:                     func(l *Log) { l.Received(ctx, Letter{ID: "A1", Recipients: 1, Size: 7, Proto: "local"}) },
+		`INFO msg=refused client=192.0.2.1 from=<a@b> to=<c@d> code="550 5.1.1" why="no such user"`: func(l *Log) { l.Refused(ctx, "192.0.2.1", "a@b", "c@d", "550 5.1.1", "no such user") },
+		`ERROR msg=not-taken id=A1 client=192.0.2.1 code="452 4.3.1" why="no space\nleft"`:          func(l *Log) { l.NotTaken(ctx, "A1", "192.0.2.1", "452 4.3.1", err, true) },
+		`INFO msg=lost client=192.0.2.1 where=text why="no space\nleft"`:                            func(l *Log) { l.Lost(ctx, "192.0.2.1", "text", err) },
+		`INFO msg=delivered id=A1 to=<c@d> where=/m reply="250 ok" delay=1.5s`:                      func(l *Log) { l.Delivered(ctx, "A1", "c@d", "/m", "250 ok", 1500*time.Millisecond) },
+		`INFO msg=deferred id=A1 to=<c@d> where=h status=4.4.1 why=refused delay=2s`:                func(l *Log) { l.Deferred(ctx, "A1", "c@d", "h", "4.4.1", "refused", 2*time.Second) },
+		`INFO msg=failed id=A1 to=<c@d> where=h status=5.1.1 why="550 no" delay=2s`:                 func(l *Log) { l.Failed(ctx, "A1", "c@d", "h", "5.1.1", "550 no", 2*time.Second) },
+		`INFO msg=reported id=A1 report=A2 to=<a@b>`:                                                func(l *Log) { l.Reported(ctx, "A1", "A2", "a@b") },
+		`WARN msg=discarded id=A1 why=x`:                                                            func(l *Log) { l.Discarded(ctx, "A1", "x") },
+		`INFO msg=queued id=A1 from=<a@b> recipients=1 size=9`:                                      func(l *Log) { l.Queued(ctx, "A1", "a@b", 1, 9) },
+		`INFO msg=removed id=A1`:                                   func(l *Log) { l.Removed(ctx, "A1") },
+		`ERROR msg=stopped id=A1 why="no space\nleft"`:             func(l *Log) { l.Stopped(ctx, "A1", err) },
+		`ERROR msg=trouble what="read queue" why="no space\nleft"`: func(l *Log) { l.Trouble(ctx, "read queue", err) },
 		`INFO msg=login proto=imap client=192.0.2.1 user=ann method=PLAIN tls=true`: func(l *Log) {
 			l.Login(ctx, "imap", "192.0.2.1", "ann", "PLAIN", true)
 		},
@@ -51,7 +51,7 @@ func TestLines(t *testing.T) {
 		`WARN msg=warning what=x`:                                 func(l *Log) { l.Warning(ctx, "x") },
 	} {
 		var b bytes.Buffer
-		l, err := New(&b, "debug", "text")
+		l, err := New(&b, Form{Level: "debug", Format: "text"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -71,11 +71,11 @@ func TestThePageListsJustTheEvents(t *testing.T) {
 	}
 	var b bytes.Buffer
 	written := map[string]bool{"reload-failed": true} // Reloaded with an error
-	l, _ := New(&b, "debug", "text")
+	l, _ := New(&b, Form{Level: "debug", Format: "text"})
 	v := reflect.ValueOf(l)
 	for i := range v.NumMethod() {
 		m := v.Type().Method(i)
-		if m.Name == "Logger" {
+		if m.Name == "Logger" || m.Name == "Count" {
 			continue
 		}
 		args := []reflect.Value{v}
@@ -105,7 +105,7 @@ func TestThePageListsJustTheEvents(t *testing.T) {
 
 func TestLevelsAndFormats(t *testing.T) {
 	var b bytes.Buffer
-	l, err := New(&b, "warn", "json")
+	l, err := New(&b, Form{Level: "warn", Format: "json"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,7 +118,7 @@ func TestLevelsAndFormats(t *testing.T) {
 		t.Errorf("no JSON: %s", b.String())
 	}
 	for _, bad := range [][2]string{{"loud", "text"}, {"info", "xml"}} {
-		if _, err := New(&b, bad[0], bad[1]); err == nil {
+		if _, err := New(&b, Form{Level: bad[0], Format: bad[1]}); err == nil {
 			t.Errorf("New takes %v", bad)
 		}
 	}

@@ -24,6 +24,7 @@ type Conn struct {
 	proxied  bool // a PROXY header told the peer
 	counted  bool // against the limit per address
 	draining chan struct{}
+	counts   *Counts
 
 	out     []byte // not yet written
 	pending []byte // read and not yet given, by WaitInput
@@ -55,7 +56,7 @@ const (
 func newConn(s *server, nc net.Conn, proto string) *Conn {
 	_, unix := nc.(*net.UnixConn)
 	return &Conn{
-		proto: proto, nc: nc, certs: s.TLS, draining: s.draining, idle: defaultIdle, onHost: unix,
+		proto: proto, nc: nc, certs: s.TLS, draining: s.draining, counts: &s.Counts, idle: defaultIdle, onHost: unix,
 		peer: addrPort(nc.RemoteAddr()), local: addrPort(nc.LocalAddr()),
 	}
 }
@@ -169,7 +170,9 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	if err := c.armHandshake(); err != nil {
 		return fmt.Errorf("start TLS: %w", err)
 	}
-	if err := t.HandshakeContext(ctx); err != nil {
+	err := t.HandshakeContext(ctx)
+	c.counts.handshake(t, err)
+	if err != nil {
 		return fmt.Errorf("start TLS: %w", err)
 	}
 	c.mu.Lock()

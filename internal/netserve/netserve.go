@@ -40,6 +40,7 @@ type Options struct {
 	MaxPerAddress int // 0: no limit; the loopback is not counted
 	StopTimeout   time.Duration
 	Log           *maillog.Log // nil: silent
+	Counts        Counts
 
 	// Handle runs one session. The Conn is closed behind it.
 	Handle func(ctx context.Context, c *Conn) error
@@ -297,6 +298,8 @@ func (s *server) add(c *Conn) bool {
 		return false
 	}
 	s.conns[c] = true
+	s.Counts.accepted.With(c.proto).Inc()
+	s.Counts.open.Add(1)
 	select {
 	case <-s.draining: // it came in at the last moment
 		c.drain(time.Now().Add(s.StopTimeout))
@@ -326,6 +329,7 @@ func (s *server) remove(c *Conn) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	delete(s.conns, c)
+	s.Counts.open.Add(-1)
 	if !c.counted {
 		return
 	}
@@ -338,6 +342,7 @@ func (s *server) remove(c *Conn) {
 // refuse says goodbye to a client that is one too many.
 func (s *server) refuse(c *Conn) {
 	defer c.Close()
+	s.Counts.refused.With(c.proto).Inc()
 	if s.Busy == nil || implicit(c.proto) {
 		return
 	}

@@ -94,7 +94,7 @@ type testServer struct {
 func launch(t *testing.T, o Options) *testServer {
 	t.Helper()
 	s := &testServer{log: &logBuffer{}, signals: make(chan os.Signal, 4), ended: make(chan error, 1)}
-	log, err := maillog.New(s.log, "debug", "text")
+	log, err := maillog.New(s.log, maillog.Form{Level: "debug", Format: "text"})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -27,7 +27,7 @@ func TestMain(m *testing.M) {
 }
 
 func program(how string) int {
-	log, err := maillog.New(os.Stderr, "debug", "text")
+	log, err := maillog.New(os.Stderr, maillog.Form{Level: "debug", Format: "text"})
 	if err != nil {
 		return 1
 	}

@@ -31,6 +31,7 @@ import (
 
 	"postbag/internal/auth"
 	"postbag/internal/mailbox"
+	"postbag/internal/metrics"
 )
 
 // Conn is the connection of a session, usually a *netserve.Conn. Writes may
@@ -59,11 +60,12 @@ type Server struct {
 	// Open opens the inbox of an account; the session closes the folder.
 	Open func(ctx context.Context, a auth.Account) (*mailbox.Folder, error)
 
-	Plaintext   string        // policy for Conn.PlaintextOK
-	StartTLS    bool          // a certificate is there
-	Preauth     *auth.Account // the session is already logged in
-	IdleTimeout time.Duration // 0 means 10 minutes (RFC 1939 section 3)
-	Report      func(Event)   // told what happens; nil: nobody
+	Plaintext   string            // policy for Conn.PlaintextOK
+	StartTLS    bool              // a certificate is there
+	Preauth     *auth.Account     // the session is already logged in
+	IdleTimeout time.Duration     // 0 means 10 minutes (RFC 1939 section 3)
+	Report      func(Event)       // told what happens; nil: nobody
+	Commands    *metrics.Counters // of each name; nil: nobody counts
 }
 
 // An Event is what a log wants to know of a session.

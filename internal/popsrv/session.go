@@ -98,7 +98,9 @@ func (s *session) command(line []byte) {
 	}
 	if !known {
 		s.wrong("unknown command, or not now")
+		return
 	}
+	s.Commands.With(verb).Inc()
 }
 
 // common carries out the commands of every state.

@@ -138,7 +138,21 @@ func (a *attempt) begin(ctx context.Context, only []string) error {
 	if only != nil && a.e.Progress.Next.After(a.now()) {
 		return nil
 	}
+	if a.e.Progress.Attempts == 0 {
+		a.tellArrival(ctx)
+	}
 	return a.l.Begin(ctx, spool.Event{Kind: spool.Attempted, Next: a.next().UnixMicro()})
+}
+
+// tellArrival tells of a message that was written by a program which logs
+// nothing, sendmail, or by the queue itself.
+func (a *attempt) tellArrival(ctx context.Context) {
+	switch {
+	case a.e.UID >= 0:
+		a.events.Received(ctx, &a.e.Envelope, a.e.Size, 0)
+	case a.e.Report != "":
+		a.events.Queued(ctx, &a.e.Envelope, a.e.Size)
+	}
 }
 
 // next is when the attempt after this one is due: the wait is as long as the

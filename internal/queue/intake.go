@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"slices"
 	"strings"
 	"time"
 
@@ -172,6 +173,7 @@ func (t *Transaction) failure() error {
 // Commit makes the letter durable. perRecipient tells of each recipient of LMTP;
 // err that nobody has the letter.
 func (t *Transaction) Commit(ctx context.Context) (perRecipient []error, err error) {
+	begun := time.Now()
 	// All are durable in tmp/ before the first gets its name.
 	for _, c := range t.direct {
 		if c.err == nil {
@@ -187,7 +189,7 @@ func (t *Transaction) Commit(ctx context.Context) (perRecipient []error, err err
 		}
 	}
 	t.Discard()
-	t.tell(ctx)
+	t.tell(ctx, time.Since(begun))
 	if t.legs == nil {
 		return nil, t.failure()
 	}
@@ -207,9 +209,18 @@ func (t *Transaction) answer(l leg) error {
 	return t.queued
 }
 
+// taken reports whether anybody has the letter.
+func (t *Transaction) taken() bool {
+	return t.draft != nil && t.queued == nil || slices.ContainsFunc(t.direct, func(c *copying) bool { return c.err == nil })
+}
+
 // tell says what has been done, once it is done.
-func (t *Transaction) tell(ctx context.Context) {
+func (t *Transaction) tell(ctx context.Context, took time.Duration) {
 	events := orSilent(t.in.Events)
+	if !t.taken() {
+		return
+	}
+	events.Received(ctx, t.env, t.size, took)
 	for _, c := range t.direct {
 		if c.err == nil {
 			events.Delivered(ctx, t.env, c.dest.Address, c.dest.Dir, "delivered to mailbox")

@@ -48,6 +48,10 @@ type Remote interface {
 
 // Events is told what happens; package maillog writes it down.
 type Events interface {
+	// Received is a letter that is durable, from a client or, told at its first
+	// attempt, from a program of this host. It comes before all else of that ID.
+	// took is the time from its last octet until it was durable.
+	Received(ctx context.Context, e *spool.Envelope, size int64, took time.Duration)
 	Delivered(ctx context.Context, e *spool.Envelope, to address.Address, where, reply string)
 	Deferred(ctx context.Context, e *spool.Envelope, to address.Address, where, status, why string)
 	Failed(ctx context.Context, e *spool.Envelope, to address.Address, where, status, why string)
@@ -62,6 +66,7 @@ type Events interface {
 // silent is the Events of those who want none.
 type silent struct{}
 
+func (silent) Received(context.Context, *spool.Envelope, int64, time.Duration)                    {}
 func (silent) Delivered(context.Context, *spool.Envelope, address.Address, string, string)        {}
 func (silent) Deferred(context.Context, *spool.Envelope, address.Address, string, string, string) {}
 func (silent) Failed(context.Context, *spool.Envelope, address.Address, string, string, string)   {}

@@ -5,7 +5,6 @@ import (
 	"strconv"
 	"strings"
 
-	"postbag/internal/maillog"
 	"postbag/internal/status"
 )
 
@@ -99,7 +98,6 @@ func (s *session) finish(l *letter) {
 	id := string(l.env.ID)
 	mail := s.mail
 	s.mail, s.bdat = nil, nil
-	size := l.size
 	perRecipient, err := l.finish()
 	if err != nil {
 		s.logFailure(id, err)
@@ -109,10 +107,6 @@ func (s *session) finish(l *letter) {
 		return
 	}
 	s.idle, s.failures = 0, 0
-	s.Log.Received(s.ctx, maillog.Letter{
-		ID: id, From: l.env.From.String(), Recipients: len(l.env.To), Size: size, Proto: l.env.Proto,
-		Client: l.env.ClientIP, HELO: l.env.HELO, Login: l.env.Login, UID: l.env.UID,
-	})
 	if !s.lmtp() {
 		s.reply(250, "2.0.0", "Ok: queued as "+id)
 		return
@@ -137,7 +131,13 @@ func (s *session) replies(m *envelope) int {
 // logFailure records why a letter was not taken.
 func (s *session) logFailure(id string, err error) {
 	ours := status.ClassOf(err) == status.Temporary
-	s.Log.NotTaken(s.ctx, id, s.peerIP(), err, ours)
+	s.Log.NotTaken(s.ctx, id, s.peerIP(), replyCode(err), err, ours)
+}
+
+// replyCode is the two codes of the reply to an error, for the log.
+func replyCode(err error) string {
+	code, enhanced, _ := status.Reply(err)
+	return strconv.Itoa(code) + " " + enhanced
 }
 
 // doBdat receives one chunk of a letter (RFC 3030 section 2). Its octets

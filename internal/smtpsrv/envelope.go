@@ -55,7 +55,7 @@ func (s *session) openMail(path string) {
 		}
 		if err := s.senderRefused(from, opts.Size); err != nil {
 			s.refuseStatus(err)
-			s.Log.Refused(s.ctx, s.peerIP(), from.String(), "", err.Error())
+			s.Log.Refused(s.ctx, s.peerIP(), from.String(), "", replyCode(err), err.Error())
 			s.fault()
 			return
 		}
@@ -113,13 +113,13 @@ func (s *session) admitted(to address.Address) bool {
 			return false
 		case !s.mayRelay() && !s.Recipients.Relay(to):
 			s.reply(550, "5.7.1", "<"+to.String()+">: relay access denied")
-			s.Log.Refused(s.ctx, s.peerIP(), s.mail.from.String(), to.String(), "relay access denied")
+			s.Log.Refused(s.ctx, s.peerIP(), s.mail.from.String(), to.String(), "550 5.7.1", "relay access denied")
 			return false
 		}
 	}
 	if err := s.Recipients.Check(s.ctx, s.mail.from, to); err != nil {
 		s.refuseStatus(err)
-		s.Log.Refused(s.ctx, s.peerIP(), s.mail.from.String(), to.String(), err.Error())
+		s.Log.Refused(s.ctx, s.peerIP(), s.mail.from.String(), to.String(), replyCode(err), err.Error())
 		return false
 	}
 	return true

@@ -22,22 +22,34 @@ const warnDays = 14
 
 func untilDays(t time.Time) int { return int(time.Until(t) / (24 * time.Hour)) }
 
-// Accounts are those of the users file. Where that is the default one and is not
-// there, there are none until Check finds it.
+// Accounts are those of the users file and of --auth. Where the users file is the
+// default one and is not there, it has none until Check finds it.
 type Accounts struct {
 	path    string // used at start and by reloads only
 	domains []string
 	key     []byte // see auth.File.SetKey; nil: one of each process
 	file    atomic.Pointer[auth.File]
+	more    auth.Several // of --auth
 }
 
 var _ auth.Directory = (*Accounts)(nil)
 
-// OpenAccounts reads the users file. The key may be nil.
+// OpenAccounts reads the users file and opens the other sources. The key may be
+// nil.
 func OpenAccounts(v *config.Values, key []byte) (*Accounts, error) {
 	a := &Accounts{path: v.String("users"), domains: v.Strings("domain"), key: key}
 	if err := a.Check(); err != nil {
 		return nil, status.Exit(status.ExConfig, "users", err)
+	}
+	for _, spec := range v.Strings("auth") {
+		d, err := auth.OpenSource(spec, a.domains)
+		if err != nil {
+			return nil, status.Exit(status.ExConfig, "auth", err)
+		}
+		if f, ok := d.(*auth.File); ok && key != nil {
+			f.SetKey(key)
+		}
+		a.more = append(a.more, d)
 	}
 	return a, nil
 }
@@ -82,9 +94,6 @@ func (a *Accounts) open(path string, domains []string) (*auth.File, error) {
 	return f, err
 }
 
-// errNoAccounts means that the users file is not there.
-var errNoAccounts = errors.New("there is no users file")
-
 // Move follows --users and --domain. The accounts stay when the file is broken.
 func (a *Accounts) Move(v *config.Values) error {
 	path, domains := v.String("users"), v.Strings("domain")
@@ -100,48 +109,39 @@ func (a *Accounts) Move(v *config.Values) error {
 	return nil
 }
 
-func (a *Accounts) current() (auth.Directory, error) {
-	if f := a.file.Load(); f != nil {
-		return f, nil
+// all are the sources that there are now.
+func (a *Accounts) all() auth.Directory {
+	f := a.file.Load()
+	switch {
+	case f == nil:
+		return a.more
+	case len(a.more) == 0:
+		return f
 	}
-	return nil, errNoAccounts
+	return append(auth.Several{f}, a.more...)
 }
+
+// KnowWho reports whether any source knows who has an account. Otherwise those of
+// the system take mail.
+func (a *Accounts) KnowWho() bool { return auth.KnowsWho(a.all()) }
 
 // Lookup implements auth.Directory.
 func (a *Accounts) Lookup(ctx context.Context, name string) (auth.Account, error) {
-	if d, err := a.current(); err == nil {
-		return d.Lookup(ctx, name)
-	}
-	return auth.Account{}, auth.ErrNoAccount
+	return a.all().Lookup(ctx, name)
 }
 
 // Verify implements auth.Directory.
 func (a *Accounts) Verify(ctx context.Context, name, password string) (auth.Account, error) {
-	if d, err := a.current(); err == nil {
-		return d.Verify(ctx, name, password)
-	}
-	return auth.Account{}, auth.ErrBadCredentials
+	return a.all().Verify(ctx, name, password)
 }
 
 // SCRAM implements auth.Directory.
 func (a *Accounts) SCRAM(ctx context.Context, name string) (auth.Credentials, auth.Account, error) {
-	d, err := a.current()
-	if err != nil {
-		return auth.Credentials{}, auth.Account{}, err
-	}
-	return d.SCRAM(ctx, name)
+	return a.all().SCRAM(ctx, name)
 }
 
 // SCRAMPossible implements auth.Directory.
-func (a *Accounts) SCRAMPossible() bool {
-	d, err := a.current()
-	return err == nil && d.SCRAMPossible()
-}
+func (a *Accounts) SCRAMPossible() bool { return a.all().SCRAMPossible() }
 
 // List implements auth.Directory.
-func (a *Accounts) List(ctx context.Context) ([]auth.Account, error) {
-	if d, err := a.current(); err == nil {
-		return d.List(ctx)
-	}
-	return nil, nil
-}
+func (a *Accounts) List(ctx context.Context) ([]auth.Account, error) { return a.all().List(ctx) }

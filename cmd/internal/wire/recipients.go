@@ -20,7 +20,7 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 		RelayDomains: v.Strings("relay-domain"), Aliases: alias.Open(v.String("aliases")),
 		Maildirs: maildirs, Delimiter: v.String("recipient-delimiter"),
 	}
-	if _, err := accounts.current(); err == nil {
+	if accounts.KnowWho() {
 		e.Accounts = accounts
 	} else {
 		e.System = recipient.OfSystem(v.Given("maildir"), v.String("spool"))

@@ -18,6 +18,7 @@ import (
 	"postbag/internal/durable"
 	"postbag/internal/maildir"
 	"postbag/internal/maillog"
+	"postbag/internal/metrics"
 	"postbag/internal/netserve"
 	"postbag/internal/spool"
 	"postbag/internal/status"
@@ -32,6 +33,8 @@ func Settings(protocols []string, own ...config.Setting) []config.Setting {
 			all[i].Valid = netserve.ValidListen(protocols)
 		case "maildir":
 			all[i].Valid = auth.ValidTemplate
+		case "auth":
+			all[i].Valid = auth.ValidSource
 		}
 	}
 	return all
@@ -39,7 +42,7 @@ func Settings(protocols []string, own ...config.Setting) []config.Setting {
 
 // Preauth is the setting of daemons whose session may begin logged in.
 var Preauth = config.Setting{Name: "preauth", Arg: "USER", OwnOnly: true,
-	Usage: "with --inetd: the session is that user's from the start, as in ssh host popd --inetd --preauth $USER"}
+	Usage: "with --inetd: the session is that user's from the start, as in ssh host imapd --inetd --preauth $USER"}
 
 // A Daemon is what is common to smtpd, popd and imapd. Whoever Opens it has
 // nothing to close: it lives as long as the process.
@@ -53,15 +56,20 @@ type Daemon struct {
 	Maildirs  auth.Template
 	TLS       *netserve.Certificates
 	Throttle  *auth.Throttle
-	Key       []byte // secret of the spool
+	Key       []byte       // secret of the spool
+	Metrics   *metrics.Set // nil without --metrics
+	Commands  *metrics.Counters
 }
 
 // Open makes a Daemon; its errors have the exit code of a start.
 func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, error) {
 	d := &Daemon{Values: v, Protocols: protocols, FS: durable.New(), Throttle: auth.NewThrottle()}
 	var err error
-	if d.Log, err = maillog.New(v.Stderr, v.String("log-level"), v.String("log-format")); err != nil {
+	if d.Log, err = openLog(v); err != nil {
 		return nil, status.Exit(status.ExUsage, "log", err)
+	}
+	if err := d.openMetrics(); err != nil {
+		return nil, err
 	}
 	if d.Spool, err = OpenSpool(d.FS, v); err != nil {
 		return nil, err
@@ -84,10 +92,11 @@ func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, e
 func (d *Daemon) warn(ctx context.Context) {
 	all, err := d.Accounts.List(ctx)
 	switch {
-	case err == nil && len(all) == 0:
+	case err == nil && len(all) == 0 && len(d.Accounts.more) == 0:
 		d.Log.Warning(ctx, "no accounts in "+d.Values.String("users")+": nobody can log in")
 	case !d.Accounts.SCRAMPossible():
-		d.Log.Warning(ctx, "SCRAM-SHA-256 is not offered: not every password of "+d.Values.String("users")+" can do it")
+		from := append([]string{d.Values.String("users")}, d.Values.Strings("auth")...)
+		d.Log.Warning(ctx, "SCRAM-SHA-256 is not offered: not every password of "+strings.Join(from, ", ")+" can do it")
 	}
 }
 
@@ -177,11 +186,19 @@ func (d *Daemon) Serve(ctx context.Context, o netserve.Options) error {
 	o.Inetd, o.Stdin, o.Stdout = v.Bool("inetd"), os.Stdin, os.Stdout
 	o.TLS, o.ProxyFrom, o.Log = d.TLS, v.Nets("proxy-protocol-from"), d.Log
 	o.MaxConns, o.MaxPerAddress, o.StopTimeout = v.Int("max-connections"), v.Int("max-per-address"), v.Duration("stop-timeout")
+	o.Counts = d.counts()
+	told, err := d.listenMetrics()
+	if err != nil {
+		return err
+	}
 	more := o.Reload
 	o.Reload = func() error { return d.reload(ctx, more) }
 	ready := o.Ready
 	o.Ready = func() { // not before: a start that fails says one thing
 		d.warn(ctx)
+		if told != nil {
+			d.serveMetrics(ctx, told)
+		}
 		if ready != nil {
 			ready()
 		}

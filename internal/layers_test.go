@@ -41,7 +41,7 @@ var owner = map[string][]string{
 	"github.com/emersion/go-imap/v2":   {"imapsrv", "fetch"},
 	"github.com/emersion/go-maildir":   {"maildir"},
 	"github.com/miekg/dns":             {"resolve"},
-	"github.com/xdg-go/scram":          {"auth", "fetch", "smtpout"},
+	"github.com/xdg-go/scram":          {"auth"},
 	"github.com/GehirnInc/crypt":       {"auth"},
 	"github.com/urfave/cli/v2":         {"config"},
 	"github.com/BurntSushi/toml":       {"config"},

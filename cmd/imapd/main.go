@@ -5,7 +5,6 @@ import (
 	"context"
 	"errors"
 	"os"
-	"sync/atomic"
 
 	"postbag/cmd/internal/wire"
 	"postbag/internal/account"
@@ -52,19 +51,9 @@ func run(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	preauth, err := d.Preauth(ctx)
-	if err != nil {
-		return err
-	}
-	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: v.String("hostname"), Log: d.Log.Logger()})
-	defer store.Close()
-	var srv atomic.Pointer[imapsrv.Server]
-	take := func() { srv.Store(newServer(ctx, d, store, preauth)) }
-	take()
-	return d.Serve(ctx, netserve.Options{
-		Handle: func(ctx context.Context, c *netserve.Conn) error { return srv.Load().Serve(ctx, c) },
-		Busy:   func(string) string { return "* BYE [UNAVAILABLE] too many connections, try again later\r\n" },
-		Reload: func() error { take(); return nil },
+	return d.ServeMailboxes(ctx, "* BYE [UNAVAILABLE] too many connections, try again later\r\n", func(store *mailbox.Store, preauth *auth.Account) wire.Handler {
+		server := newServer(ctx, d, store, preauth)
+		return func(ctx context.Context, c *netserve.Conn) error { return server.Serve(ctx, c) }
 	})
 }
 
@@ -81,24 +70,6 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 			}
 			return account.Open(ctx, store, dir, account.Options{})
 		},
-		Report: func(e imapsrv.Event) { report(ctx, d.Log, e) },
-	}
-}
-
-// report writes down what happens in sessions.
-func report(ctx context.Context, log *maillog.Log, e imapsrv.Event) {
-	peer := ""
-	if e.Peer.IsValid() {
-		peer = e.Peer.String()
-	}
-	switch e.Kind {
-	case imapsrv.Login:
-		log.Login(ctx, "imap", peer, e.Login, e.Method, e.TLS)
-	case imapsrv.LoginFailed:
-		log.LoginFailed(ctx, "imap", peer, e.Login, e.Method, e.Err)
-	case imapsrv.Logout:
-		log.Logout(ctx, "imap", peer, e.Login, 0, 0, 0, e.Clean)
-	case imapsrv.Failed:
-		log.SessionFailed(ctx, "imap", peer, e.Login, e.Err)
+		Report: func(e maillog.Session) { d.Log.Session(ctx, "imap", e) },
 	}
 }

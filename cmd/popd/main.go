@@ -4,7 +4,6 @@ package main
 import (
 	"context"
 	"os"
-	"sync/atomic"
 
 	"postbag/cmd/internal/wire"
 	"postbag/internal/auth"
@@ -39,19 +38,9 @@ func run(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
-	preauth, err := d.Preauth(ctx)
-	if err != nil {
-		return err
-	}
-	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: v.String("hostname"), Log: d.Log.Logger()})
-	defer store.Close()
-	var srv atomic.Pointer[popsrv.Server]
-	take := func() { srv.Store(newServer(ctx, d, store, preauth)) }
-	take()
-	return d.Serve(ctx, netserve.Options{
-		Handle: func(ctx context.Context, c *netserve.Conn) error { return srv.Load().Serve(ctx, c) },
-		Busy:   func(string) string { return "-ERR [SYS/TEMP] too many connections, try again later\r\n" },
-		Reload: func() error { take(); return nil },
+	return d.ServeMailboxes(ctx, "-ERR [SYS/TEMP] too many connections, try again later\r\n", func(store *mailbox.Store, preauth *auth.Account) wire.Handler {
+		server := newServer(ctx, d, store, preauth)
+		return func(ctx context.Context, c *netserve.Conn) error { return server.Serve(ctx, c) }
 	})
 }
 
@@ -69,24 +58,6 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 			return store.Open(ctx, dir)
 		},
 		Commands: d.Commands,
-		Report:   func(e popsrv.Event) { report(ctx, d.Log, e) },
-	}
-}
-
-// report writes down what happens in sessions.
-func report(ctx context.Context, log *maillog.Log, e popsrv.Event) {
-	peer := ""
-	if e.Peer.IsValid() {
-		peer = e.Peer.String()
-	}
-	switch e.Kind {
-	case popsrv.Login:
-		log.Login(ctx, "pop3", peer, e.Login, e.Method, e.TLS)
-	case popsrv.LoginFailed:
-		log.LoginFailed(ctx, "pop3", peer, e.Login, e.Method, e.Err)
-	case popsrv.Logout:
-		log.Logout(ctx, "pop3", peer, e.Login, e.Retrieved, e.Octets, e.Deleted, e.Clean)
-	case popsrv.Failed:
-		log.SessionFailed(ctx, "pop3", peer, e.Login, e.Err)
+		Report:   func(e maillog.Session) { d.Log.Session(ctx, "pop3", e) },
 	}
 }

@@ -1,17 +1,14 @@
 package fetch
 
 import (
-	"crypto/hmac"
-	"crypto/md5"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 
 	"github.com/emersion/go-sasl"
-	"github.com/xdg-go/scram"
 
+	"postbag/internal/auth"
 	"postbag/internal/status"
 )
 
@@ -64,62 +61,26 @@ func (r *run) saslClient(mechanism, password string) (sasl.Client, error) {
 	case "login":
 		return sasl.NewLoginClient(user, password), nil
 	case "cram-md5":
-		return &cramClient{user, password}, nil
+		return auth.NewCRAMClient(user, password), nil
 	case "xoauth2":
-		return &xoauth2Client{user, password}, nil
+		return auth.NewXOAUTH2Client(user, password), nil
 	case "oauthbearer":
 		return sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: password}), nil
 	case "scram-sha-256":
-		c, err := scram.SHA256.NewClient(user, password, "")
+		c, err := auth.NewSCRAMClient(user, password)
 		if err != nil {
-			return nil, status.Exit(status.ExNoPerm, r.op("login to"), errors.New("user name or password with characters that SCRAM does not allow"))
+			return nil, status.Exit(status.ExNoPerm, r.op("login to"), err)
 		}
-		return &scramClient{conv: c.NewConversation()}, nil
+		return c, nil
 	}
 	return nil, fmt.Errorf("unknown mechanism %q", mechanism)
-}
-
-// A cramClient is CRAM-MD5 (RFC 2195).
-type cramClient struct{ user, password string }
-
-func (c *cramClient) Start() (string, []byte, error) { return "CRAM-MD5", nil, nil }
-
-func (c *cramClient) Next(challenge []byte) ([]byte, error) {
-	mac := hmac.New(md5.New, []byte(c.password))
-	mac.Write(challenge)
-	return []byte(c.user + " " + hex.EncodeToString(mac.Sum(nil))), nil
-}
-
-// An xoauth2Client is XOAUTH2, as Google and Microsoft have it.
-type xoauth2Client struct{ user, token string }
-
-func (c *xoauth2Client) Start() (string, []byte, error) {
-	return "XOAUTH2", []byte("user=" + c.user + "\x01auth=Bearer " + c.token + "\x01\x01"), nil
-}
-
-// Next answers the challenge that tells why it failed; the refusal follows.
-func (c *xoauth2Client) Next([]byte) ([]byte, error) { return []byte{}, nil }
-
-// A scramClient is SCRAM-SHA-256 (RFC 7677).
-type scramClient struct{ conv *scram.ClientConversation }
-
-func (c *scramClient) Start() (string, []byte, error) {
-	first, err := c.conv.Step("")
-	return "SCRAM-SHA-256", []byte(first), err
-}
-
-// Next checks what the server proves; after its last word there is nothing to
-// answer.
-func (c *scramClient) Next(challenge []byte) ([]byte, error) {
-	answer, err := c.conv.Step(string(challenge))
-	return []byte(answer), err
 }
 
 // verified makes sure that the server has proved that it knows the password,
 // where the mechanism has it do that: one that only pretends to be the server
 // says OK, too.
 func (r *run) verified(client sasl.Client) error {
-	if c, ok := client.(*scramClient); ok && !c.conv.Valid() {
+	if c, ok := client.(*auth.SCRAMClient); ok && !c.Proved() {
 		return status.Exit(status.ExProtocol, r.op("login to"), errors.New("server did not prove that it knows the password"))
 	}
 	return nil

@@ -7,6 +7,7 @@ import (
 
 	"postbag/internal/imapwire"
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
 )
 
 // always are the commands of every state.
@@ -200,7 +201,7 @@ func (s *session) doLogout() (string, error) {
 	}
 	if s.sel != nil {
 		if err := s.sel.folder.PayDebts(s.ctx); err != nil {
-			s.report(Event{Kind: Failed, Login: s.login, Err: err}) // whoever locks next pays
+			s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err}) // whoever locks next pays
 		}
 		s.unselect()
 	}

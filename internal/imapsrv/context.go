@@ -6,6 +6,7 @@ import (
 
 	"postbag/internal/imapwire"
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
 )
 
 // A searchContext is a search whose result a client has, and is told of when it
@@ -105,7 +106,7 @@ func (s *session) updateContexts(d mailbox.Delta) {
 	}
 	for _, x := range s.sel.contexts {
 		if err := s.updateContext(x, candidates, first); err != nil {
-			s.report(Event{Kind: Failed, Login: s.login, Err: err})
+			s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err})
 		}
 	}
 }

@@ -9,6 +9,7 @@ import (
 
 	"postbag/internal/imapwire"
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
 )
 
 // An item is one thing that FETCH was asked for.
@@ -280,7 +281,7 @@ func (s *session) appendFetch(b []byte, pos int, l *mailbox.Letter) []byte {
 // has a part of it already, only the end of the connection is left.
 func (f *fetching) broken(err error) error {
 	if f.begun && !isIO(err) {
-		f.report(Event{Kind: Failed, Login: f.login, Err: err})
+		f.report(maillog.Session{Kind: maillog.Troubled, Login: f.login, Err: err})
 		return &connError{err}
 	}
 	return err

@@ -9,6 +9,7 @@ import (
 	"postbag/internal/account"
 	"postbag/internal/imapwire"
 	"postbag/internal/maildir"
+	"postbag/internal/maillog"
 )
 
 // decodeName gives a folder's name in UTF-8. Names on the wire are modified
@@ -313,12 +314,12 @@ func (s *session) list(l *listing) error {
 		s.listLine(l, f, folders)
 		if l.metadata != nil && f.Exists {
 			if err := s.listMetadata(l, f); err != nil {
-				s.report(Event{Kind: Failed, Login: s.login, Err: err})
+				s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err})
 			}
 		}
 		if len(l.status) > 0 && f.Exists {
 			if err := s.statusOf(f.Name, l.status); err != nil {
-				s.report(Event{Kind: Failed, Login: s.login, Err: err}) // the others are told all the same
+				s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err}) // the others are told all the same
 			}
 		}
 	}

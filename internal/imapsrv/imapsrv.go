@@ -17,29 +17,19 @@ package imapsrv
 
 import (
 	"context"
-	"crypto/tls"
-	"net/netip"
 	"time"
 
 	"postbag/internal/account"
 	"postbag/internal/auth"
+	"postbag/internal/maillog"
 	"postbag/internal/metrics"
+	"postbag/internal/netserve"
 )
 
 // Conn is the connection of a session, usually a *netserve.Conn. Writes may wait
-// until the next Read, Flush or WaitInput.
+// until WaitInput, too.
 type Conn interface {
-	Read([]byte) (int, error)
-	Write([]byte) (int, error)
-	Flush() error
-	Proto() string
-	Peer() netip.AddrPort      // zero when unknown
-	TLS() *tls.ConnectionState // nil without TLS
-	StartTLS(ctx context.Context) error
-	PlaintextOK(policy string) bool // passwords may be sent in the clear
-	SetIdleTimeout(time.Duration)
-	Busy(bool)                 // a busy session is given time when draining
-	Draining() <-chan struct{} // closed when the server stops
+	netserve.Client
 	// WaitInput waits until the client has sent something (true) or wake has
 	// something (false).
 	WaitInput(wake <-chan struct{}) (bool, error)
@@ -54,37 +44,15 @@ type Server struct {
 	// Open opens the folders of an account; the session closes the tree.
 	Open func(ctx context.Context, a auth.Account) (*account.Tree, error)
 
-	Plaintext   string            // policy for Conn.PlaintextOK
-	StartTLS    bool              // a certificate is there
-	Preauth     *auth.Account     // the session is already logged in
-	MaxSize     int64             // octets of a letter in APPEND; 0 means 50 MiB
-	IdleTimeout time.Duration     // 0 means 30 minutes (RFC 9051 section 5.4)
-	Version     string            // for ID
-	Report      func(Event)       // told what happens; nil: nobody
-	Commands    *metrics.Counters // of each name; nil: nobody counts
+	Plaintext   string                // policy for Conn.PlaintextOK
+	StartTLS    bool                  // a certificate is there
+	Preauth     *auth.Account         // the session is already logged in
+	MaxSize     int64                 // octets of a letter in APPEND; 0 means 50 MiB
+	IdleTimeout time.Duration         // 0 means 30 minutes (RFC 9051 section 5.4)
+	Version     string                // for ID
+	Report      func(maillog.Session) // told what happens; nil: nobody
+	Commands    *metrics.Counters     // of each name; nil: nobody counts
 }
-
-// An Event is something in a session that is worth a line in the log.
-type Event struct {
-	Kind   EventKind
-	Peer   netip.AddrPort
-	Login  string
-	Method string
-	TLS    bool
-	Clean  bool // the session ended with LOGOUT
-	Err    error
-}
-
-// EventKind says what an Event tells.
-type EventKind string
-
-// What can happen.
-const (
-	Login       EventKind = "login"
-	LoginFailed EventKind = "login-failed"
-	Logout      EventKind = "logout"
-	Failed      EventKind = "failed" // an error of this host, which the client is told nothing of
-)
 
 const (
 	defaultIdle    = 30 * time.Minute

@@ -9,6 +9,7 @@ import (
 
 	"postbag/internal/auth"
 	"postbag/internal/imapwire"
+	"postbag/internal/maillog"
 )
 
 // mechanisms are those that may be used now.
@@ -96,7 +97,7 @@ func (s *session) doLogin() (string, error) {
 
 // loginFailed is the answer to a login that is refused, or not possible now.
 func (s *session) loginFailed(name, method string, err error) error {
-	s.report(Event{Kind: LoginFailed, Login: name, Method: method, Err: err})
+	s.report(maillog.Session{Kind: maillog.LoginFailed, Login: name, Method: method, Err: err})
 	if !errors.Is(err, auth.ErrBadCredentials) {
 		return no("[UNAVAILABLE] logins are not possible now, try again later")
 	}
@@ -138,7 +139,7 @@ func (s *session) leave() {
 	if s.tree != nil {
 		s.tree.Close()
 		s.tree = nil
-		s.report(Event{Kind: Logout, Login: s.login, Clean: s.clean})
+		s.report(maillog.Session{Kind: maillog.LoggedOut, Login: s.login, Clean: s.clean})
 	}
 }
 
@@ -146,7 +147,7 @@ func (s *session) leave() {
 func (s *session) enter(a auth.Account, method string) bool {
 	tree, err := s.Open(s.ctx, a)
 	if err != nil {
-		s.report(Event{Kind: Failed, Login: a.Name, Err: err})
+		s.report(maillog.Session{Kind: maillog.Troubled, Login: a.Name, Err: err})
 		return false
 	}
 	s.tree, s.login = tree, a.Name
@@ -156,7 +157,7 @@ func (s *session) enter(a auth.Account, method string) bool {
 		idle = defaultIdle
 	}
 	s.c.SetIdleTimeout(idle)
-	s.report(Event{Kind: Login, Login: a.Name, Method: method})
+	s.report(maillog.Session{Kind: maillog.LoggedIn, Login: a.Name, Method: method})
 	return true
 }
 

@@ -11,6 +11,8 @@ import (
 	"postbag/internal/account"
 	"postbag/internal/imapwire"
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
+	"postbag/internal/netserve"
 )
 
 // A session is the state of one connection.
@@ -77,7 +79,7 @@ func (s *session) end() {
 	_ = s.c.Flush() // the peer may be gone; whoever closes the connection logs it
 }
 
-func (s *session) report(e Event) {
+func (s *session) report(e maillog.Session) {
 	if s.Report != nil {
 		e.Peer, e.TLS = s.c.Peer(), s.c.TLS() != nil
 		s.Report(e)
@@ -111,14 +113,7 @@ func (s *session) run() error {
 	return nil
 }
 
-func (s *session) draining() bool {
-	select {
-	case <-s.c.Draining():
-		return true
-	default:
-		return false
-	}
-}
+func (s *session) draining() bool { return netserve.Ending(s.c) }
 
 // readError says goodbye where somebody may still listen.
 func (s *session) readError(err error) error {
@@ -256,7 +251,7 @@ func (s *session) failed(err error) *answer {
 			return &answer{"NO", text}
 		}
 	}
-	s.report(Event{Kind: Failed, Login: s.login, Err: err})
+	s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err})
 	return &answer{"NO", "[UNAVAILABLE] not possible now, try again later"}
 }
 

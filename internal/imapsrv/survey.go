@@ -6,6 +6,7 @@ import (
 	"strings"
 
 	"postbag/internal/account"
+	"postbag/internal/maillog"
 )
 
 // A survey is the folders of an account at one time, as far as NOTIFY speaks of
@@ -61,7 +62,7 @@ func (s *session) tellTree(own ...string) {
 	}
 	cur, err := s.takeSurvey(w)
 	if err != nil {
-		s.report(Event{Kind: Failed, Login: s.login, Err: err}) // the next change is another chance
+		s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err}) // the next change is another chance
 		return
 	}
 	old := w.known

@@ -8,6 +8,7 @@ import (
 
 	"postbag/internal/account"
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
 )
 
 // A watch is what a client has asked to be told of by NOTIFY, and what it knows.
@@ -275,7 +276,7 @@ func (s *session) tellItems(positions []int, items []item) {
 	if isIO(err) {
 		s.quit = true // it has a part of a response
 	} else if err != nil {
-		s.report(Event{Kind: Failed, Login: s.login, Err: err})
+		s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err})
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
 )
 
 func isGone(err error) bool {
@@ -116,7 +117,7 @@ func (s *session) send(i, lines int) {
 	}
 	if err != nil && !errors.Is(err, errEnough) {
 		// The client must not take what it has for the whole letter.
-		s.report(Event{Kind: Failed, Login: s.login, Err: err})
+		s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err})
 		s.quit = true
 		return
 	}

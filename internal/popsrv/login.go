@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"postbag/internal/auth"
+	"postbag/internal/maillog"
 )
 
 // mechanisms are the SASL mechanisms that may be used here and now.
@@ -60,7 +61,7 @@ func (s *session) doPass(password string) {
 // loginFailed tells the client no more than whether to try again (RFC 3206
 // section 4), and has patience for so many times.
 func (s *session) loginFailed(name, method string, err error) {
-	s.report(Event{Kind: LoginFailed, Login: name, Method: method, Err: err})
+	s.report(maillog.Session{Kind: maillog.LoginFailed, Login: name, Method: method, Err: err})
 	if !errors.Is(err, auth.ErrBadCredentials) {
 		s.err("SYS/TEMP", "logins are not possible now, try again later")
 		return
@@ -83,12 +84,12 @@ func (s *session) enter(account auth.Account, name, method string) {
 		s.quit = true
 		return
 	}
-	s.report(Event{Kind: Login, Login: name, Method: method})
+	s.report(maillog.Session{Kind: maillog.LoggedIn, Login: name, Method: method})
 	count, octets := s.drop.stat()
 	s.okf("logged in, %d letters (%d octets)", count, octets)
 }
 
-func (s *session) report(e Event) {
+func (s *session) report(e maillog.Session) {
 	if s.Report != nil {
 		e.Peer, e.TLS = s.c.Peer(), s.c.TLS() != nil
 		s.Report(e)

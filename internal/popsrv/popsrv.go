@@ -25,30 +25,14 @@ package popsrv
 
 import (
 	"context"
-	"crypto/tls"
-	"net/netip"
 	"time"
 
 	"postbag/internal/auth"
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
 	"postbag/internal/metrics"
+	"postbag/internal/netserve"
 )
-
-// Conn is the connection of a session, usually a *netserve.Conn. Writes may
-// wait until the next Read or Flush.
-type Conn interface {
-	Read([]byte) (int, error)
-	Write([]byte) (int, error)
-	Flush() error
-	Proto() string
-	Peer() netip.AddrPort      // zero when unknown
-	TLS() *tls.ConnectionState // nil without TLS
-	StartTLS(ctx context.Context) error
-	PlaintextOK(policy string) bool // passwords may be sent in the clear
-	SetIdleTimeout(time.Duration)
-	Busy(bool)                 // a busy session is given time when draining
-	Draining() <-chan struct{} // closed when the server stops
-}
 
 // A Server holds what all sessions share. Its fields must not change while a
 // session runs. Hostname, Accounts and Open are needed.
@@ -60,38 +44,13 @@ type Server struct {
 	// Open opens the inbox of an account; the session closes the folder.
 	Open func(ctx context.Context, a auth.Account) (*mailbox.Folder, error)
 
-	Plaintext   string            // policy for Conn.PlaintextOK
-	StartTLS    bool              // a certificate is there
-	Preauth     *auth.Account     // the session is already logged in
-	IdleTimeout time.Duration     // 0 means 10 minutes (RFC 1939 section 3)
-	Report      func(Event)       // told what happens; nil: nobody
-	Commands    *metrics.Counters // of each name; nil: nobody counts
+	Plaintext   string                // policy for Conn.PlaintextOK
+	StartTLS    bool                  // a certificate is there
+	Preauth     *auth.Account         // the session is already logged in
+	IdleTimeout time.Duration         // 0 means 10 minutes (RFC 1939 section 3)
+	Report      func(maillog.Session) // told what happens; nil: nobody
+	Commands    *metrics.Counters     // of each name; nil: nobody counts
 }
-
-// An Event is what a log wants to know of a session.
-type Event struct {
-	Kind      EventKind
-	Peer      netip.AddrPort
-	Login     string // as the client gave it
-	Method    string // of the login: a SASL mechanism, "USER", or "preauth"
-	TLS       bool
-	Retrieved int   // letters, with Logout
-	Octets    int64 // of them
-	Deleted   int
-	Clean     bool  // the session ended with QUIT
-	Err       error // with LoginFailed and Failed
-}
-
-// EventKind says what happened.
-type EventKind string
-
-// The kinds of Event.
-const (
-	Login       EventKind = "login"
-	LoginFailed EventKind = "login-failed"
-	Logout      EventKind = "logout"
-	Failed      EventKind = "failed" // an error of this host, which the client is told nothing of
-)
 
 const (
 	// defaultIdle is the least that RFC 1939 section 3 allows.
@@ -108,7 +67,7 @@ const (
 // Serve runs one session on c, to its end. It does not close c. It returns the
 // error that ended the session before QUIT, if there is one to report: a client
 // that goes away is none.
-func (s *Server) Serve(ctx context.Context, c Conn) error {
+func (s *Server) Serve(ctx context.Context, c netserve.Client) error {
 	idle := s.IdleTimeout
 	if idle == 0 {
 		idle = defaultIdle

@@ -20,6 +20,7 @@ import (
 	"postbag/internal/auth"
 	"postbag/internal/durable"
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
 )
 
 // oneUser knows ann, whose password is "open sesame".
@@ -74,7 +75,7 @@ type fixture struct {
 	dir    string
 	store  *mailbox.Store
 	server *Server
-	events []Event
+	events []maillog.Session
 }
 
 func newFixture(t testing.TB, letters ...string) *fixture {
@@ -91,7 +92,7 @@ func newFixture(t testing.TB, letters ...string) *fixture {
 	}
 	f.server = &Server{Hostname: "mx.example.org", Accounts: oneUser{}, StartTLS: true,
 		Open:   func(ctx context.Context, _ auth.Account) (*mailbox.Folder, error) { return f.store.Open(ctx, f.dir) },
-		Report: func(e Event) { f.events = append(f.events, e) }}
+		Report: func(e maillog.Session) { f.events = append(f.events, e) }}
 	return f
 }
 
@@ -420,7 +421,7 @@ func TestPreauthAndEvents(t *testing.T) {
 	f := newFixture(t, "Subject: one\n\nx\n")
 	f.server.Preauth = &auth.Account{Name: "ann"}
 	f.play(t, &pipeConn{}, "S: \\+OK logged in.*\nC: RETR 1\nS: \\+OK .*\nS: Subject: one\nS:\nS: x\nS: \\.\nC: DELE 1\nS: .*\nC: QUIT\nS: .*")
-	if len(f.events) != 2 || f.events[0].Kind != Login || f.events[0].Method != "preauth" || f.events[1].Kind != Logout ||
+	if len(f.events) != 2 || f.events[0].Kind != maillog.LoggedIn || f.events[0].Method != "preauth" || f.events[1].Kind != maillog.LoggedOut ||
 		f.events[1].Retrieved != 1 || f.events[1].Deleted != 1 || !f.events[1].Clean {
 		t.Errorf("events %+v", f.events)
 	}

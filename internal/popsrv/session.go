@@ -9,12 +9,14 @@ import (
 	"strings"
 
 	"postbag/internal/mailbox"
+	"postbag/internal/maillog"
+	"postbag/internal/netserve"
 )
 
 // A session is the state of one connection.
 type session struct {
 	*Server
-	c   Conn
+	c   netserve.Client
 	ctx context.Context
 	in  *lines
 
@@ -32,7 +34,7 @@ type session struct {
 func (s *session) end() {
 	s.in.release()
 	if s.drop != nil {
-		s.report(Event{Kind: Logout, Login: s.login, Retrieved: s.drop.retrieved, Octets: s.drop.octets, Deleted: s.drop.expunged, Clean: s.clean})
+		s.report(maillog.Session{Kind: maillog.LoggedOut, Login: s.login, Retrieved: s.drop.retrieved, Octets: s.drop.octets, Deleted: s.drop.expunged, Clean: s.clean})
 		s.drop.close()
 	}
 	_ = s.c.Flush() // the peer may be gone; whoever closes the connection logs it
@@ -60,14 +62,7 @@ func (s *session) run() error {
 	return nil
 }
 
-func (s *session) draining() bool {
-	select {
-	case <-s.c.Draining():
-		return true
-	default:
-		return false
-	}
-}
+func (s *session) draining() bool { return netserve.Ending(s.c) }
 
 // readError says goodbye where somebody may still listen. Nothing is deleted.
 func (s *session) readError(err error) error {
@@ -248,7 +243,7 @@ func (s *session) fail(err error) {
 	case errors.Is(err, mailbox.ErrInUse):
 		s.err("IN-USE", "mailbox is in use, try again later")
 	default:
-		s.report(Event{Kind: Failed, Login: s.login, Err: err})
+		s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err})
 		s.err("SYS/TEMP", "mailbox is not available, try again later")
 	}
 }

@@ -1,18 +1,15 @@
 package smtpout
 
 import (
-	"crypto/hmac"
-	"crypto/md5"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"net"
 	"slices"
 	"strings"
 
 	"github.com/emersion/go-sasl"
-	"github.com/xdg-go/scram"
 
+	"postbag/internal/auth"
 	"postbag/internal/status"
 )
 
@@ -135,19 +132,15 @@ func (c *conn) newClient(name string) (sasl.Client, error) {
 	user, password := c.hop.User, c.hop.Password
 	switch name {
 	case "SCRAM-SHA-256":
-		cl, err := scram.SHA256.NewClient(user, password, "")
-		if err != nil {
-			return nil, err
-		}
-		return &scramClient{cl.NewConversation()}, nil
+		return auth.NewSCRAMClient(user, password)
 	case "PLAIN":
 		return sasl.NewPlainClient("", user, password), nil
 	case "LOGIN":
 		return &loginClient{user: user, password: password}, nil
 	case "CRAM-MD5":
-		return &cramClient{user, password}, nil
+		return auth.NewCRAMClient(user, password), nil
 	case "XOAUTH2":
-		return &tokenClient{name, "user=" + user + "\x01auth=Bearer " + password + "\x01\x01", ""}, nil
+		return auth.NewXOAUTH2Client(user, password), nil
 	case "OAUTHBEARER":
 		return sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: password, Host: c.hop.Host, Port: c.hop.Port}), nil
 	}
@@ -160,23 +153,10 @@ func (c *conn) proved(client sasl.Client) error {
 	if late, ok := client.(*lateClient); ok {
 		client = late.Client
 	}
-	if s, ok := client.(*scramClient); ok && !s.conv.Valid() {
+	if s, ok := client.(*auth.SCRAMClient); ok && !s.Proved() {
 		return c.noLogin("it did not prove that it knows the password", nil)
 	}
 	return nil
-}
-
-// A scramClient is SCRAM-SHA-256 (RFC 7677).
-type scramClient struct{ conv *scram.ClientConversation }
-
-func (s *scramClient) Start() (string, []byte, error) {
-	first, err := s.conv.Step("")
-	return "SCRAM-SHA-256", []byte(first), err
-}
-
-func (s *scramClient) Next(challenge []byte) ([]byte, error) {
-	answer, err := s.conv.Step(string(challenge))
-	return []byte(answer), err
 }
 
 // A loginClient is LOGIN, which no RFC has: the name is asked for, then the
@@ -198,23 +178,3 @@ func (l *loginClient) Next([]byte) ([]byte, error) {
 	}
 	return nil, errors.New("asked a third time")
 }
-
-// A cramClient is CRAM-MD5 (RFC 2195).
-type cramClient struct{ user, password string }
-
-func (c *cramClient) Start() (string, []byte, error) { return "CRAM-MD5", nil, nil }
-
-func (c *cramClient) Next(challenge []byte) ([]byte, error) {
-	mac := hmac.New(md5.New, []byte(c.password))
-	mac.Write(challenge)
-	return []byte(c.user + " " + hex.EncodeToString(mac.Sum(nil))), nil
-}
-
-// A tokenClient is XOAUTH2, which no RFC has. To a token that is refused the host
-// answers with a challenge that says why; the empty answer to it brings the
-// failure.
-type tokenClient struct{ name, initial, answer string }
-
-func (t *tokenClient) Start() (string, []byte, error) { return t.name, []byte(t.initial), nil }
-
-func (t *tokenClient) Next([]byte) ([]byte, error) { return []byte(t.answer), nil }

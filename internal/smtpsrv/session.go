@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postbag/internal/netserve"
 	"postbag/internal/status"
 )
 
@@ -105,14 +106,7 @@ func (s *session) run() error {
 	return nil
 }
 
-func (s *session) draining() bool {
-	select {
-	case <-s.c.Draining():
-		return true
-	default:
-		return false
-	}
-}
+func (s *session) draining() bool { return netserve.Ending(s.c) }
 
 // readError says goodbye where somebody may still listen.
 func (s *session) readError(err error) error {

@@ -31,13 +31,13 @@ package smtpsrv
 
 import (
 	"context"
-	"crypto/tls"
 	"net/netip"
 	"time"
 
 	"postbag/internal/address"
 	"postbag/internal/auth"
 	"postbag/internal/maillog"
+	"postbag/internal/netserve"
 	"postbag/internal/spool"
 )
 
@@ -53,18 +53,8 @@ const (
 // Conn is the connection of a session, usually a *netserve.Conn. Writes may
 // wait until the next Read or Flush, as RFC 2920 wants.
 type Conn interface {
-	Read([]byte) (int, error)
-	Write([]byte) (int, error)
-	Flush() error
-	Proto() string
-	Peer() netip.AddrPort // zero when unknown
+	netserve.Client
 	Loopback() bool
-	TLS() *tls.ConnectionState // nil without TLS
-	StartTLS(ctx context.Context) error
-	PlaintextOK(policy string) bool // passwords may be sent in the clear
-	SetIdleTimeout(time.Duration)
-	Busy(bool)                 // a busy session is given time when draining
-	Draining() <-chan struct{} // closed when the server stops
 }
 
 // Recipients knows which addresses we take mail for.

@@ -1,0 +1,37 @@
+package wire
+
+import (
+	"context"
+	"sync/atomic"
+
+	"postbag/internal/auth"
+	"postbag/internal/mailbox"
+	"postbag/internal/netserve"
+)
+
+// A Handler runs one session.
+type Handler func(ctx context.Context, c *netserve.Conn) error
+
+// ServeMailboxes runs sessions over one store of mailboxes. What handler gives is
+// asked for again at each reload; the account is that of --preauth, or nil. busy is
+// for clients that are one too many.
+func (d *Daemon) ServeMailboxes(ctx context.Context, busy string, handler func(*mailbox.Store, *auth.Account) Handler) error {
+	preauth, err := d.Preauth(ctx)
+	if err != nil {
+		return err
+	}
+	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: d.Values.String("hostname"), Log: d.Log.Logger()})
+	defer store.Close()
+	var now atomic.Pointer[Handler]
+	take := func() error {
+		h := handler(store, preauth)
+		now.Store(&h)
+		return nil
+	}
+	_ = take()
+	return d.Serve(ctx, netserve.Options{
+		Handle: func(ctx context.Context, c *netserve.Conn) error { return (*now.Load())(ctx, c) },
+		Busy:   func(string) string { return busy },
+		Reload: take,
+	})
+}

@@ -17,8 +17,10 @@ import (
 type imapBox struct {
 	conn    *watchedConn
 	c       *imapclient.Client
-	changed chan struct{} // the server has told of something in the open folder
+	changed chan struct{} // the server has told of something in a folder
 	folders int           // that are fetched
+
+	attended *attendants // nil: none
 }
 
 func (r *run) connectIMAP() (mailbox, error) {
@@ -191,6 +193,7 @@ func (b *imapBox) fetch(r *run) error {
 			return err
 		}
 	}
+	b.attend(r, folders)
 	return nil
 }
 
@@ -207,12 +210,14 @@ func compareBool(a, b bool) int {
 
 // close logs out. What was deleted is deleted, so that an error here is none.
 func (b *imapBox) close(*run) error {
+	b.attended.end()
 	b.wait(func() error { return b.c.Logout().Wait() })
 	b.abort()
 	return nil
 }
 
 func (b *imapBox) abort() {
+	b.attended.end()
 	b.conn.Close()
 	if b.c != nil {
 		b.c.Close()

@@ -97,11 +97,14 @@ func (b *imapBox) news() *imapclient.UnilateralDataHandler {
 	}}
 }
 
+func (b *imapBox) canIdle() bool {
+	return b.c.Caps().Has(imap.CapIdle) || b.c.Caps().Has(imap.CapIMAP4rev2)
+}
+
 // idle waits until the server tells of something, or until it is time to look.
 func (b *imapBox) idle(r *run) (bool, error) {
-	wait := idleTime
-	canIdle := b.c.Caps().Has(imap.CapIdle) || b.c.Caps().Has(imap.CapIMAP4rev2)
-	if !canIdle || b.folders > 1 {
+	wait, canIdle := idleTime, b.canIdle()
+	if !canIdle || b.folders > 1 && !b.attended.all() {
 		wait = pollTime
 	}
 	timer := time.NewTimer(wait)

@@ -83,6 +83,42 @@ func TestWatchBringsWhatComesAndEndsWithItsContext(t *testing.T) {
 	sameLetters(t, letters(t, dir), want(n))
 }
 
+func TestAWatchOfSeveralFoldersHearsOfEachAtOnce(t *testing.T) {
+	s := startIMAP(t, nil)
+	for _, folder := range []string{"Lists", "Work"} {
+		if err := s.user.Create(folder, nil); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "Maildir")
+	f := job(t, "imap", s.port, "maildir:"+dir)
+	f.Folders = []string{"*"}
+	p := watchJob(f)
+	ctx, stop := context.WithCancel(t.Context())
+	done := make(chan error, 1)
+	go func() { done <- f.Watch(ctx) }()
+	// Without attendants the folders are looked at each pollTime. This server does
+	// not tell of a letter that comes just before IDLE begins: one more makes it.
+	n, began := 0, time.Now()
+	for _, folder := range []string{"Lists", "Work", "INBOX"} {
+		for came, tries := false, 0; !came; tries++ {
+			if tries == 6 {
+				t.Fatalf("nothing of %s comes", folder)
+			}
+			s.append(t, folder, letterText(n), nil)
+			n++
+			came = p.come(n, 2*time.Second)
+		}
+	}
+	if took := time.Since(began); took > pollTime {
+		t.Errorf("it took %v: only looking each %v brings as much", took, pollTime)
+	}
+	stop()
+	if err := <-done; err != nil {
+		t.Errorf("Watch = %v", err)
+	}
+}
+
 // TestWatchConnectsAnew cuts each connection after a while.
 func TestWatchConnectsAnew(t *testing.T) {
 	s := startIMAP(t, nil)

@@ -151,18 +151,38 @@ func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 		n.about, n.to = spool.ReportDouble, address.Address{Local: "postmaster"} // ours, whatever our domains are
 	}
 	env := &spool.Envelope{
-		ID: a.e.ID.Derive(n.at, fmt.Sprint(n.kind, n.rcpts, n.list)), Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
+		Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
 		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
 	}
-	err := a.queueReport(ctx, env, n, true)
-	if errors.Is(err, errUnreadable) {
-		err = a.queueReport(ctx, env, n, false)
-	}
-	if err != nil && !errors.Is(err, spool.ErrQueued) {
+	if err := a.write(ctx, env, n); err != nil {
 		return "", fmt.Errorf("report on %s: %w", a.e.ID, err)
 	}
 	a.events.Reported(ctx, &a.e.Envelope, env.ID, n.to)
 	return env.ID, nil
+}
+
+// what it is about, as a part of its ID.
+func (n notice) what() string { return fmt.Sprint(n.kind, n.rcpts, n.list) }
+
+// write brings a report into the queue, if a crash has not kept it there, and
+// sets its ID. Should another message have that ID, the report gets the next.
+func (a *attempt) write(ctx context.Context, env *spool.Envelope, n notice) error {
+	for what := n.what(); ; what += "'" {
+		env.ID = a.e.ID.Derive(n.at, what)
+		err := a.queueReport(ctx, env, n, true)
+		if errors.Is(err, errUnreadable) {
+			err = a.queueReport(ctx, env, n, false)
+		}
+		if !errors.Is(err, spool.ErrQueued) {
+			return err
+		}
+		switch there, err := a.Spool.Lookup(ctx, env.ID); {
+		case err != nil && !errors.Is(err, spool.ErrUnknown):
+			return err
+		case err == nil && there.About == a.e.ID:
+			return nil
+		}
+	}
 }
 
 // errUnreadable says that the letter is what stands in the way of its report.

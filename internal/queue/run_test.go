@@ -13,6 +13,7 @@ import (
 
 	"postbag/internal/deliver"
 	"postbag/internal/durable"
+	"postbag/internal/message"
 	"postbag/internal/spool"
 )
 
@@ -163,6 +164,20 @@ func TestAReportIsNotWrittenTwiceAfterACrash(t *testing.T) {
 	w.once()
 	if got := w.box("ann"); len(got) != 1 || !strings.Contains(got[0], string(first)) || len(w.queued()) != 0 {
 		t.Errorf("%d reports, %d queued", len(got), len(w.queued()))
+	}
+}
+
+func TestAMessageWithTheIDOfAReportIsNotTakenForIt(t *testing.T) {
+	w := newWorld(t)
+	id := w.send("ann@here.example", "no@far.example", "eve@far.example")
+	taken := id.Derive(w.now, notice{kind: message.Failed, rcpts: []int{0}}.what())
+	w.take(&spool.Envelope{ID: taken, From: addr("eve@here.example"), To: []spool.Recipient{{Address: addr("wait@far.example")}}, UID: -1})
+	w.once()
+	if got := w.box("ann"); len(got) != 1 {
+		t.Errorf("%d reports, want 1", len(got))
+	}
+	if left := w.queued(); len(left) != 1 || left[0].ID != taken {
+		t.Errorf("%d messages are in the queue, want the other one", len(left))
 	}
 }
 

@@ -2,9 +2,9 @@ package spool
 
 import (
 	"crypto/rand"
+	"crypto/sha256"
 	"encoding/binary"
 	"fmt"
-	"hash/crc32"
 	"strconv"
 	"strings"
 	"time"
@@ -82,9 +82,11 @@ func idOfFile(name string) (ID, bool) {
 }
 
 // Derive gives the ID of the letter that is written because of something that
-// happened to message id: the same one each time, so that a crash does not make
-// it twice.
+// happened to message id at a time: the same one each time, so that a crash does
+// not make it twice. Its second is that of the time; 40 bits of a hash keep it
+// apart from all others.
 func (id ID) Derive(at time.Time, what string) ID {
-	sum := crc32.ChecksumIEEE([]byte(string(id) + " " + what))
-	return makeID(at.UnixMicro(), sum)
+	sum := sha256.Sum256([]byte(string(id) + " " + what))
+	usec := binary.BigEndian.Uint32(sum[:4]) % 1e6
+	return makeID(at.Unix()*1e6+int64(usec), binary.BigEndian.Uint32(sum[4:8]))
 }

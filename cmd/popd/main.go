@@ -38,6 +38,7 @@ func run(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
+	defer d.Close()
 	return d.ServeMailboxes(ctx, "-ERR [SYS/TEMP] too many connections, try again later\r\n", func(store *mailbox.Store, preauth *auth.Account) wire.Handler {
 		server := newServer(ctx, d, store, preauth)
 		return func(ctx context.Context, c *netserve.Conn) error { return server.Serve(ctx, c) }

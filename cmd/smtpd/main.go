@@ -9,6 +9,7 @@ import (
 	"postbag/cmd/internal/wire"
 	"postbag/internal/config"
 	"postbag/internal/netserve"
+	"postbag/internal/recipient"
 	"postbag/internal/smtpsrv"
 )
 
@@ -39,13 +40,19 @@ func run(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
+	defer h.Close()
 	stop := h.startPass // after a single session; a daemon has its own runner
 	defer func() { stop() }()
 	defer h.client.Close()
 	return h.Serve(ctx, netserve.Options{
-		Handle: func(ctx context.Context, c *netserve.Conn) error { return h.server.Load().Serve(ctx, c) },
+		Handle: h.session,
 		Busy:   func(string) string { return "421 4.7.0 too many connections, try again later\r\n" },
 		Reload: h.reload,
 		Ready:  func() { stop = h.startRunner(ctx) },
 	})
+}
+
+// session serves one client, with the settings in force when it comes.
+func (h *host) session(ctx context.Context, c *netserve.Conn) error {
+	return h.server.Load().Serve(recipient.WithMemo(ctx), c)
 }

@@ -33,6 +33,7 @@ func runQueue(ctx context.Context, v *config.Values) error {
 	if err != nil {
 		return err
 	}
+	defer h.Close()
 	defer h.client.Close()
 	ctx, stop := signal.NotifyContext(ctx, syscall.SIGTERM, syscall.SIGINT)
 	defer stop()

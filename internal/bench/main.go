@@ -32,6 +32,7 @@ type options struct {
 	mailboxes int // that they go to
 	folder    int // letters of the large folder
 	keep      bool
+	alone     bool // without Postfix
 	sessions  string
 }
 
@@ -63,6 +64,7 @@ func main() {
 	flag.IntVar(&o.mailboxes, "mailboxes", 1, "Maildirs that the letters of a turn go to")
 	flag.IntVar(&o.folder, "folder", 100_000, "letters of the large folder")
 	flag.StringVar(&o.sessions, "sessions", "1,10,50", "sessions at the same time")
+	flag.BoolVar(&o.alone, "alone", false, "receive without Postfix, for what is quick")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory")
 	flag.Parse()
 	fail(run(o))

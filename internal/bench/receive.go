@@ -22,11 +22,8 @@ func receive(b *bench) error {
 		return err
 	}
 	all := []contender{&disk{b: b}, &disk{b: b, shared: true}, smtpd}
-	postfix, err := b.newPostfix()
-	if err != nil {
-		fmt.Println("  without Postfix:", err)
-	} else {
-		all = append(all, postfix)
+	if !b.alone {
+		all = b.besidePostfix(all)
 	}
 	for _, text := range strings.Split(b.sessions, ",") {
 		sessions, err := strconv.Atoi(text)
@@ -46,6 +43,16 @@ func receive(b *bench) error {
 		}
 	}
 	return nil
+}
+
+// besidePostfix adds Postfix, where it can be started.
+func (b *bench) besidePostfix(all []contender) []contender {
+	postfix, err := b.newPostfix()
+	if err != nil {
+		fmt.Println("  without Postfix:", err)
+		return all
+	}
+	return append(all, postfix)
 }
 
 // takeTurns gives the turns of each contender. The first turn of each is for

@@ -17,17 +17,26 @@ import (
 
 // A Log writes events. A nil *Log writes none. It is safe for concurrent use.
 type Log struct {
-	l      *slog.Logger
+	h      slog.Handler
+	batch  *Batch // nil: each line is written at once
 	counts counts
 }
 
-// New writes events to w in the form f.
+// New writes events to w in the form f. A *Batch does not hold errors back.
 func New(w io.Writer, f Form) (*Log, error) {
 	h, err := f.handler(w)
 	if err != nil {
 		return nil, err
 	}
-	return &Log{l: slog.New(h)}, nil
+	batch, _ := w.(*Batch)
+	return &Log{h: h, batch: batch}, nil
+}
+
+// Flush writes what waits in a Batch.
+func (l *Log) Flush() {
+	if l != nil && l.batch != nil {
+		l.batch.Flush()
+	}
 }
 
 // Logger gives the logger for what is no event of mail.
@@ -35,12 +44,12 @@ func (l *Log) Logger() *slog.Logger {
 	if l == nil {
 		return slog.New(slog.DiscardHandler)
 	}
-	return l.l
+	return slog.New(l.h)
 }
 
 // write puts the queue ID first and leaves out what is empty.
 func (l *Log) write(ctx context.Context, level slog.Level, event, id string, kv ...any) {
-	if l == nil || !l.l.Enabled(ctx, level) {
+	if l == nil || !l.h.Enabled(ctx, level) {
 		return
 	}
 	attrs := make([]slog.Attr, 0, 1+len(kv)/2)
@@ -52,7 +61,12 @@ func (l *Log) write(ctx context.Context, level slog.Level, event, id string, kv 
 			attrs = append(attrs, a)
 		}
 	}
-	l.l.LogAttrs(ctx, level, event, attrs...)
+	r := slog.NewRecord(time.Now(), level, event, 0) // no line tells where in the code it comes from
+	r.AddAttrs(attrs...)
+	_ = l.h.Handle(ctx, r) // there is no other log to tell
+	if level >= slog.LevelError {
+		l.Flush()
+	}
 }
 
 func empty(v any) bool {

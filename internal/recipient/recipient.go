@@ -122,10 +122,9 @@ func (e *Expander) Check(ctx context.Context, from, a address.Address) error {
 	return nil
 }
 
-// Resolve gives all destinations of an address. An unknown user is a permanent
-// error.
-func (e *Expander) Resolve(ctx context.Context, a address.Address) ([]Destination, error) {
-	x := &expansion{Expander: e, ctx: ctx, asked: a, seen: map[string]bool{}, names: map[string]bool{}, owner: map[string]bool{}}
+// expand is Resolve without a memo.
+func (e *Expander) expand(ctx context.Context, a address.Address) ([]Destination, error) {
+	x := &expansion{Expander: e, ctx: ctx, asked: a}
 	if err := x.add(a, 0); err != nil {
 		return nil, err
 	}
@@ -142,18 +141,17 @@ type expansion struct {
 	*Expander
 	ctx   context.Context
 	asked address.Address
-	seen  map[string]bool // addresses that have been expanded
-	names map[string]bool // destinations found
-	owner map[string]bool // accounts whose .forward has been followed
+	seen  set // addresses that have been expanded
+	names set // destinations found
+	owner set // accounts whose .forward has been followed
 	found []Destination
 
 	sender address.Address // owner of the list that is being expanded
 }
 
 func (x *expansion) take(d Destination) {
-	if !x.names[d.Name] {
+	if x.names.add(d.Name) {
 		d.Sender = x.sender
-		x.names[d.Name] = true
 		x.found = append(x.found, d)
 	}
 }
@@ -165,10 +163,9 @@ func (x *expansion) add(a address.Address, depth int) error {
 		return status.Perm("resolve "+x.asked.String(), "5.4.6", "aliases of <"+x.asked.String()+"> are nested too deep", errLoop)
 	}
 	key := a.Key()
-	if x.seen[key] {
+	if !x.seen.add(key) {
 		return nil
 	}
-	x.seen[key] = true
 	if depth == 0 && x.rewritten(a) {
 		return x.bounce(a)
 	}
@@ -408,10 +405,9 @@ func (x *expansion) role(a address.Address, role string, depth int) error {
 // mailbox follows the .forward file of an account, or adds its Maildir. What leads
 // from the file to the account itself means the Maildir.
 func (x *expansion) mailbox(a address.Address, account auth.Account, detail string, depth int) error {
-	if x.owner[account.Name] {
+	if !x.owner.add(account.Name) {
 		return x.box(a, account)
 	}
-	x.owner[account.Name] = true
 	owner := alias.Owner{Home: account.Home, UID: account.UID, GID: account.GID}
 	if account.UID < 0 {
 		owner.UID, owner.GID = os.Geteuid(), os.Getegid()

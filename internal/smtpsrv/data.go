@@ -11,7 +11,9 @@ import (
 // errRefused is the cause of a refusal that has no other.
 var errRefused = errors.New("refused")
 
-// doData receives a letter that ends at CRLF.CRLF.
+// doData receives a letter that ends at CRLF.CRLF. The client is told to send
+// before there is a place for the letter: it sends while the place is made, and
+// hears at the end if that failed.
 func (s *session) doData(args string) {
 	if args != "" {
 		s.refuse(501, "5.5.4", "DATA takes no parameter")
@@ -20,16 +22,11 @@ func (s *session) doData(args string) {
 	if !s.readyForText() {
 		return
 	}
-	l, err := s.begin(true)
-	if err != nil {
-		s.logFailure("", err)
-		s.refuseStatus(err)
-		s.reset()
-		return
-	}
 	s.replyLine(354, "End data with <CR><LF>.<CR><LF>")
+	_ = s.c.Flush() // what is wrong shows at the next read
+	l := s.begin(true)
 	s.in.grow()
-	err = s.receive(l)
+	err := s.receive(l)
 	s.in.shrink()
 	if err != nil {
 		l.discard()
@@ -195,16 +192,17 @@ func (s *session) openBdat(last bool) bool {
 	if !s.readyForText() {
 		return false
 	}
-	l, err := s.begin(false)
-	if err != nil {
-		s.logFailure("", err)
+	l := s.begin(false)
+	if l.err != nil {
+		s.logFailure("", l.err)
 		n := 1
 		if last {
 			n = s.replies(s.mail)
 		}
 		for range n {
-			s.refuseStatus(err)
+			s.refuseStatus(l.err)
 		}
+		l.discard()
 		s.reset()
 		return false
 	}

@@ -38,26 +38,26 @@ type letter struct {
 	unpacker
 	s    *session
 	env  *spool.Envelope
-	tx   Transaction // nil after finish and discard
-	buf  *[]byte
-	own  int   // octets at the start of out that are our trace field
-	body bool  // the header is done
-	err  error // the first
+	tx   Transaction // nil after finish and discard, and when there never was one
+	buf  *[]byte     // given back at the end
+	own  int         // octets at the start of out that are our trace field
+	body bool        // the header is done
+	err  error       // the first
 }
 
-// begin starts a letter for the open transaction.
-func (s *session) begin(dots bool) (*letter, error) {
-	env := s.spoolEnvelope()
-	tx, err := s.Intake.Begin(s.ctx, env)
-	if err != nil {
-		return nil, err
-	}
-	buf := letterBuffers.Get().(*[]byte)
-	l := &letter{s: s, env: env, tx: tx, buf: buf}
+// begin starts a letter for the open transaction. One that cannot be taken has
+// its err from the start.
+func (s *session) begin(dots bool) *letter {
+	l := &letter{s: s, env: s.spoolEnvelope(), buf: letterBuffers.Get().(*[]byte)}
 	l.dots = dots
-	l.out = append((*buf)[:0], s.trace(env).Received().Raw...)
+	l.out = (*l.buf)[:0]
+	if l.tx, l.err = s.Intake.Begin(s.ctx, l.env); l.err != nil {
+		l.tx = nil
+		return l
+	}
+	l.out = append(l.out, s.trace(l.env).Received().Raw...)
 	l.own = len(l.out)
-	return l, nil
+	return l
 }
 
 func (s *session) spoolEnvelope() *spool.Envelope {
@@ -235,12 +235,12 @@ func (l *letter) finish() ([]error, error) {
 	if l.err == nil {
 		l.flush(true)
 	}
-	tx := l.tx
-	l.tx = nil
 	if l.err != nil {
-		tx.Discard()
+		l.discard()
 		return nil, l.err
 	}
+	tx := l.tx
+	l.tx = nil
 	return tx.Commit(l.s.ctx)
 }
 

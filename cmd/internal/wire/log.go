@@ -20,7 +20,7 @@ func openLog(v *config.Values) (*maillog.Log, error) {
 	case isFile:
 		f.Taken = maillog.IsJournal(file, os.Getenv("JOURNAL_STREAM"))
 	}
-	return maillog.New(w, f)
+	return maillog.New(maillog.NewBatch(w), f)
 }
 
 // level is what is logged. A session that is logged in already has the terminal of

@@ -44,8 +44,8 @@ func Settings(protocols []string, own ...config.Setting) []config.Setting {
 var Preauth = config.Setting{Name: "preauth", Arg: "USER", OwnOnly: true,
 	Usage: "with --inetd: the session is that user's from the start, as in ssh host imapd --inetd --preauth $USER"}
 
-// A Daemon is what is common to smtpd, popd and imapd. Whoever Opens it has
-// nothing to close: it lives as long as the process.
+// A Daemon is what is common to smtpd, popd and imapd. Whoever Opens it Closes it
+// at the end of the program.
 type Daemon struct {
 	Values    *config.Values
 	Protocols []string
@@ -60,6 +60,9 @@ type Daemon struct {
 	Metrics   *metrics.Set // nil without --metrics
 	Commands  *metrics.Counters
 }
+
+// Close writes the last lines of the log.
+func (d *Daemon) Close() { d.Log.Flush() }
 
 // Open makes a Daemon; its errors have the exit code of a start.
 func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, error) {

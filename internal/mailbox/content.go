@@ -13,12 +13,15 @@ import (
 	"postbag/internal/message"
 )
 
-// A Content is the text of a letter, open for reading in wire form. The file
-// stays readable until Close, whoever removes it meanwhile.
+// A Content is the text of a letter, open for reading in wire form. It stays
+// readable until Close, whoever removes the file meanwhile.
 type Content struct {
-	file *letterFile
-	r    io.Reader // the file, or its wire form
-	size int64
+	file  *letterFile
+	r     io.Reader // the file, or its wire form; nil for a small letter
+	size  int64
+	small *smallText // of a small letter, which is in memory
+	text  []byte     // of small
+	off   int        // up to where Read has read it
 }
 
 // Content opens a letter that is in any version which this session holds, also
@@ -26,23 +29,28 @@ type Content struct {
 // is gone.
 func (f *Folder) Content(ctx context.Context, l *Letter) (*Content, error) {
 	b := f.b
-	var file *letterFile
+	c := &Content{}
 	err := b.reach(ctx, l.UID, func(path string) (err error) {
-		file, err = openLetter(path)
+		c.file, err = openLetter(path)
 		return err
 	})
 	if err != nil {
 		return nil, err
 	}
-	c := &Content{file: file}
-	if err := c.prepare(b, l.UID); err != nil {
-		file.Close()
+	small, err := c.readSmall(b, l.UID)
+	if err == nil && !small {
+		err = c.prepare(b, l.UID)
+	}
+	if err != nil || small {
+		c.file.Close()
+	}
+	if err != nil {
 		return nil, fmt.Errorf("read letter %d of %s: %w", l.UID, b.dir, err)
 	}
 	return c, nil
 }
 
-// prepare finds out about line ends and size.
+// prepare finds out about line ends and size of a letter that is not small.
 func (c *Content) prepare(b *box, uid uint32) (err error) {
 	size := c.file.size
 	if c.verbatim(size) {
@@ -92,14 +100,39 @@ func (b *box) honest(uid uint32, size int64) bool {
 // Size is the number of octets that reading gives.
 func (c *Content) Size() int64 { return c.size }
 
+// Text is the letter in wire form if it is in memory, which small ones are. It
+// is valid until Close and must not be changed.
+func (c *Content) Text() (text []byte, ok bool) { return c.text, c.small != nil }
+
 // Read reads the letter in wire form.
-func (c *Content) Read(p []byte) (int, error) { return c.r.Read(p) }
+func (c *Content) Read(p []byte) (int, error) {
+	if c.small == nil {
+		return c.r.Read(p)
+	}
+	if c.off == len(c.text) {
+		return 0, io.EOF
+	}
+	n := copy(p, c.text[c.off:])
+	c.off += n
+	return n, nil
+}
 
 // WriteTo writes the rest of the letter in wire form.
-func (c *Content) WriteTo(w io.Writer) (int64, error) { return io.Copy(w, c.r) }
+func (c *Content) WriteTo(w io.Writer) (int64, error) {
+	if c.small == nil {
+		return io.Copy(w, c.r)
+	}
+	n, err := w.Write(c.text[c.off:])
+	c.off += n
+	return int64(n), err
+}
 
 // Rewind begins again at the beginning.
 func (c *Content) Rewind() error {
+	c.off = 0
+	if c.small != nil {
+		return nil
+	}
 	c.file.rewind()
 	if c.r != io.Reader(c.file) {
 		c.r = message.ToWire(c.file)
@@ -107,8 +140,14 @@ func (c *Content) Rewind() error {
 	return nil
 }
 
-// Close gives the file back.
-func (c *Content) Close() error { return c.file.Close() }
+// Close gives the file or the memory back.
+func (c *Content) Close() error {
+	if c.small != nil {
+		smallTexts.Put(c.small)
+		c.small, c.text = nil, nil
+	}
+	return c.file.Close()
+}
 
 // searches is how often a letter that others rename all the time is looked for.
 const searches = 8
@@ -141,7 +180,7 @@ func (b *box) tryPlaces(uid uint32, do func(path string) error) error {
 	}
 	err = fs.ErrNotExist
 	for _, at := range places {
-		if err = do(b.path(at)); !errors.Is(err, fs.ErrNotExist) {
+		if err = do(b.dir + "/" + at); !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 	}

@@ -28,15 +28,12 @@ func openLetter(path string) (*letterFile, error) {
 		if err != nil {
 			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
 		}
-		f := &letterFile{fd: fd, path: path}
-		if err := f.look(); err != nil {
-			f.Close()
-			return nil, err
-		}
-		return f, nil
+		return &letterFile{fd: fd, path: path}, nil
 	}
 }
 
+// look makes sure that it is a letter's file, and learns its size. Reading
+// needs it before.
 func (f *letterFile) look() error {
 	var st syscall.Stat_t
 	if err := syscall.Fstat(f.fd, &st); err != nil {
@@ -57,19 +54,28 @@ func (f *letterFile) Read(p []byte) (int, error) {
 	if len(p) == 0 {
 		return 0, nil
 	}
+	n, err := f.readAt(p, f.off)
+	switch {
+	case err != nil:
+		return 0, err
+	case n == 0: // somebody has cut it
+		return 0, io.EOF
+	}
+	f.off += int64(n)
+	if f.off >= f.size {
+		return n, io.EOF
+	}
+	return n, nil
+}
+
+func (f *letterFile) readAt(p []byte, off int64) (int, error) {
 	for {
-		n, err := syscall.Pread(f.fd, p, f.off)
-		switch {
-		case errors.Is(err, syscall.EINTR):
+		n, err := syscall.Pread(f.fd, p, off)
+		if errors.Is(err, syscall.EINTR) {
 			continue
-		case err != nil:
-			return 0, &fs.PathError{Op: "read", Path: f.path, Err: err}
-		case n == 0: // somebody has cut it
-			return 0, io.EOF
 		}
-		f.off += int64(n)
-		if f.off >= f.size {
-			return n, io.EOF
+		if err != nil {
+			return 0, &fs.PathError{Op: "read", Path: f.path, Err: err}
 		}
 		return n, nil
 	}

@@ -130,6 +130,12 @@ func (w *wireReader) fill() bool {
 	return true
 }
 
+// AppendWire appends a whole letter to dst as ToWire would give it.
+func AppendWire(dst, p []byte) []byte {
+	dst, _ = appendWire(dst, p, false)
+	return dst
+}
+
 // appendWire appends p to dst with each bare LF made CRLF. cr says whether the
 // octet before p was a CR, and the result whether the last of p is one.
 func appendWire(dst, p []byte, cr bool) ([]byte, bool) {

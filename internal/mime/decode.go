@@ -43,6 +43,27 @@ func (p *Part) Text(body io.Reader) io.Reader {
 	return Charset(p.Param("charset"), r)
 }
 
+// Plain is Text for a body in memory whose octets are its text already: then it
+// is the body itself, else ok is false.
+func (p *Part) Plain(body []byte) (text []byte, ok bool) {
+	switch strings.ToLower(p.Encoding) {
+	case "base64", "quoted-printable":
+		return nil, false
+	}
+	charset := p.Param("charset")
+	if isUnicode(charset) {
+		return body, utf8.Valid(body)
+	}
+	return body, extendsASCII(charset) && isASCII(body)
+}
+
+// extendsASCII reports whether octets below 128 are ASCII in a charset, as far as
+// its name tells.
+func extendsASCII(charset string) bool {
+	charset = strings.ToLower(charset)
+	return strings.HasPrefix(charset, "iso-8859-") || strings.HasPrefix(charset, "windows-125")
+}
+
 // Charset gives text of the named charset as UTF-8. Octets that are none in
 // UTF-8, US-ASCII, or a charset that is not known, are taken for windows-1252,
 // which is what they mostly are.

@@ -1,9 +1,6 @@
 package mime
 
-import (
-	"bytes"
-	"strings"
-)
+import "strings"
 
 // A Header is the fields of a header, in order.
 type Header []Field
@@ -59,6 +56,7 @@ func (p *parser) header(digest bool) *Part {
 // much of that as is to be kept.
 func (p *parser) rawHeader() []byte {
 	var raw []byte
+	start, stays := p.in.pos, p.in.eof // then all lines stand where they are, in a row
 	for {
 		line := p.in.peekLine(bufferSize / 2)
 		if len(line) == 0 {
@@ -74,7 +72,11 @@ func (p *parser) rawHeader() []byte {
 			return raw
 		}
 		if n := len(line); len(raw)+n <= maxHeader && p.kept+n <= maxHeaders {
-			raw = append(raw, line...)
+			if stays {
+				raw = p.in.buf[start : p.in.pos+n]
+			} else {
+				raw = append(raw, line...)
+			}
 			p.kept += n
 		} else {
 			p.kept = maxHeaders // nothing after a gap: what follows could be taken for another field's
@@ -89,35 +91,44 @@ func (p *parser) rawHeader() []byte {
 
 // parseFields makes fields of a header without its empty line.
 func parseFields(raw []byte) Header {
-	var h Header
-	var value strings.Builder
-	open := false // the last field may go on
+	text := string(raw) // once, for all names and values
+	h := make(Header, 0, min(strings.Count(text, "\n")+1, usualFields))
+	var folded []byte // the value so far of a field of several lines
+	open := false     // the last field may go on
 	closeField := func() {
 		if open {
-			h[len(h)-1].Value = strings.Trim(value.String(), " \t")
+			f := &h[len(h)-1]
+			if len(folded) > 0 {
+				f.Value = string(folded)
+			}
+			f.Value = strings.Trim(f.Value, " \t")
 		}
-		value.Reset()
-		open = false
+		folded, open = folded[:0], false
 	}
-	for len(raw) > 0 {
-		line, rest, _ := bytes.Cut(raw, []byte{'\n'})
-		raw = rest
-		line = bytes.TrimSuffix(line, []byte{'\r'})
-		if len(line) > 0 && isBlank(line[0]) {
-			value.Write(line)
+	for text != "" {
+		line, rest, _ := strings.Cut(text, "\n")
+		text = rest
+		line = strings.TrimSuffix(line, "\r")
+		if line != "" && isBlank(line[0]) {
+			if open && len(folded) == 0 {
+				folded = append(folded, h[len(h)-1].Value...)
+			}
+			folded = append(folded, line...)
 			continue
 		}
 		closeField()
-		name, text, colon := bytes.Cut(line, []byte{':'})
-		name = bytes.TrimRight(name, " \t") // obsolete, RFC 5322 section 4.5
-		if open = colon && len(name) > 0; open {
-			h = append(h, Field{Name: string(name)})
-			value.Write(text)
+		name, value, colon := strings.Cut(line, ":")
+		name = strings.TrimRight(name, " \t") // obsolete, RFC 5322 section 4.5
+		if open = colon && name != ""; open {
+			h = append(h, Field{Name: name, Value: value})
 		}
 	}
 	closeField()
 	return h
 }
+
+// usualFields is how many fields are made room for at once.
+const usualFields = 32
 
 func isBlank(c byte) bool { return c == ' ' || c == '\t' }
 
@@ -223,6 +234,9 @@ func (l *lexer) next(c byte) bool {
 // until takes text up to one of the octets of stop, without comments, quotes
 // and blanks around.
 func (l *lexer) until(stop string) string {
+	if text, ok := l.plain(stop); ok {
+		return text
+	}
 	var b strings.Builder
 	for l.rest != "" && strings.IndexByte(stop, l.rest[0]) < 0 {
 		switch c := l.rest[0]; c {
@@ -236,6 +250,19 @@ func (l *lexer) until(stop string) string {
 		}
 	}
 	return strings.Trim(b.String(), " \t\r\n")
+}
+
+// plain is until for text without comments and quotes.
+func (l *lexer) plain(stop string) (string, bool) {
+	end := 0
+	for ; end < len(l.rest) && strings.IndexByte(stop, l.rest[end]) < 0; end++ {
+		if c := l.rest[end]; c == '(' || c == '"' {
+			return "", false
+		}
+	}
+	text := l.rest[:end]
+	l.rest = l.rest[end:]
+	return strings.Trim(text, " \t\r\n"), true
 }
 
 // value takes the value of a parameter: a quoted string and what may wrongly
@@ -267,8 +294,12 @@ func (l *lexer) blanks() {
 
 // quoted takes a quoted string, which may lack its end.
 func (l *lexer) quoted() string {
-	var b strings.Builder
 	s := l.rest[1:]
+	if end := strings.IndexAny(s, `"\\`); end >= 0 && s[end] == '"' {
+		l.rest = s[end+1:]
+		return s[:end]
+	}
+	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '"':

@@ -91,6 +91,7 @@ func (p *Part) isMessage() bool { return p.Is("message", "rfc822") || p.Is("mess
 // Parse reads a letter in wire form to its end. The error is the reader's.
 func Parse(r io.Reader) (*Part, error) {
 	p := &parser{in: newScanner(r)}
+	defer p.in.release()
 	root := p.entity(0, false)
 	return root, p.in.err
 }
@@ -99,8 +100,21 @@ func Parse(r io.Reader) (*Part, error) {
 // sizes of a body and no children, but all that its header says.
 func ParseHeader(r io.Reader) (*Part, error) {
 	p := &parser{in: newScanner(r)}
+	defer p.in.release()
 	part := p.header(false)
 	return part, p.in.err
+}
+
+// ParseText is Parse for a letter in memory, of which the Part keeps nothing.
+func ParseText(text []byte) *Part {
+	p := &parser{in: textScanner(text)}
+	return p.entity(0, false)
+}
+
+// ParseTextHeader is ParseHeader for a letter in memory.
+func ParseTextHeader(text []byte) *Part {
+	p := &parser{in: textScanner(text)}
+	return p.header(false)
 }
 
 type parser struct {

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"sync"
 )
 
 // bufferSize is what a letter costs in memory besides its headers. It must
@@ -28,7 +29,22 @@ type scanner struct {
 	mark // of pos
 }
 
-func newScanner(r io.Reader) *scanner { return &scanner{r: r, buf: make([]byte, bufferSize)} }
+func newScanner(r io.Reader) *scanner {
+	return &scanner{r: r, buf: scanBuffers.Get().(*[bufferSize]byte)[:]}
+}
+
+// textScanner reads what is in memory: nothing of it ever moves.
+func textScanner(text []byte) *scanner { return &scanner{buf: text, end: len(text), eof: true} }
+
+// scanBuffers are kept: letters are many and most of them small.
+var scanBuffers = sync.Pool{New: func() any { return new([bufferSize]byte) }}
+
+// release gives the buffer back. Of a scanner made by newScanner, only the error
+// and marks may be looked at afterwards.
+func (s *scanner) release() {
+	scanBuffers.Put((*[bufferSize]byte)(s.buf))
+	s.buf = nil
+}
 
 // fill reads more, after making room; it reports false when there is none.
 func (s *scanner) fill() bool {

@@ -3,6 +3,7 @@ package mime
 import (
 	"bufio"
 	"strings"
+	"unicode/utf8"
 
 	"golang.org/x/text/transform"
 )
@@ -12,6 +13,9 @@ import (
 // taken as Charset does. An encoded word that cannot be decoded stays as it is.
 func DecodeHeader(s string) string {
 	if !strings.Contains(s, "=?") {
+		if utf8.ValidString(s) {
+			return s
+		}
 		return toUTF8("", []byte(s))
 	}
 	var out strings.Builder

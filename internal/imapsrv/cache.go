@@ -2,6 +2,7 @@ package imapsrv
 
 import (
 	"strings"
+	"time"
 
 	"postbag/internal/mailcache"
 	"postbag/internal/mime"
@@ -13,27 +14,51 @@ var cachedFields = map[string]bool{
 	"MESSAGE-ID": true, "IN-REPLY-TO": true, "REFERENCES": true,
 }
 
-// sourceOf is the text of a letter, and what the cache knows of it.
-func (s *session) sourceOf(src source) *source {
-	src.ctx, src.folder, src.cache = s.ctx, s.sel.folder, s.sel.folder.Cache(s.sel.view)
-	return &src
+// newSource makes the source of letters of the selected folder, for one goroutine
+// and one command.
+func (s *session) newSource() source {
+	cache := s.sel.folder.Cache(s.sel.view)
+	return source{ctx: s.ctx, folder: s.sel.folder, cache: cache, known: cache.Reader()}
 }
 
 // facts are what the cache knows of the letter, or is told now.
 func (src *source) facts() (mailcache.Entry, error) {
-	if src.known == nil {
-		e, ok := src.cache.Get(src.letter.UID)
-		if !ok {
-			part, err := src.structure()
-			if err != nil {
-				return e, err
-			}
-			e = describe(part)
-			src.cache.Put(src.letter.UID, e)
-		}
-		src.known = &e
+	if src.hasEntry {
+		return src.entry, nil
 	}
-	return *src.known, nil
+	e, ok := src.known.Get(src.letter.UID)
+	if !ok && src.missed != nil {
+		src.missed()
+		e, ok = src.known.Get(src.letter.UID)
+	}
+	if !ok {
+		part, err := src.structure()
+		if err != nil {
+			return e, err
+		}
+		e = describe(part)
+		src.cache.Put(src.letter.UID, e)
+	}
+	src.entry, src.hasEntry = e, true
+	return e, nil
+}
+
+// window is how many letters are described together when one is found that the
+// cache does not know: the next ones will be asked for, too.
+const window = 512
+
+// rememberAll has the cache know letters, by all processors. What goes wrong with
+// one is told when it is asked for.
+func (s *session) rememberAll(positions []int) {
+	_ = s.eachOf(len(positions), true, func() func(int) error {
+		src := s.newSource()
+		return func(i int) error {
+			src.begin(s.sel.view.At(positions[i]))
+			defer src.close()
+			_, _ = src.facts()
+			return nil
+		}
+	})
 }
 
 // describe makes the entry of a letter.
@@ -44,12 +69,21 @@ func describe(p *mime.Part) mailcache.Entry {
 	structure.body(p, true)
 	e := mailcache.Entry{Envelope: envelope.b, Body: body.b, BodyStructure: structure.b}
 	e.ASCII = isASCII(e.Envelope) && isASCII(e.Body) && isASCII(e.BodyStructure)
-	for _, f := range p.Header {
-		if cachedFields[strings.ToUpper(f.Name)] {
-			e.Fields = append(e.Fields, mailcache.Field(f))
+	if t, ok := mime.ParseDate(p.Header.Get("Date")); ok {
+		e.Sent = t.Truncate(time.Second)
+	}
+	e.Fields = cacheable(p.Header)
+	return e
+}
+
+// cacheable are the fields of a header that the cache has.
+func cacheable(h mime.Header) (f mailcache.Fields) {
+	for i := range h {
+		if cachedFields[strings.ToUpper(h[i].Name)] {
+			f = f.Add(h[i].Name, h[i].Value)
 		}
 	}
-	return e
+	return f
 }
 
 func isASCII(b []byte) bool {
@@ -65,20 +99,31 @@ func isASCII(b []byte) bool {
 // only its header is asked for.
 const maxParsed = 64 << 10
 
-// fields are the cachedFields of the letter.
-func (src *source) fields() (mime.Header, error) {
-	if e, ok := src.cache.Get(src.letter.UID); ok {
-		return headerOf(e), nil
+// brief is an Entry with the date and the fields at least.
+func (src *source) brief() (mailcache.Entry, error) {
+	if src.hasEntry {
+		return src.entry, nil
+	}
+	if e, ok := src.known.Get(src.letter.UID); ok {
+		src.entry, src.hasEntry = e, true
+		return e, nil
 	}
 	c, err := src.content()
 	if err != nil {
-		return nil, err
+		return mailcache.Entry{}, err
 	}
 	if src.cache != nil && c.Size() <= maxParsed {
-		e, err := src.facts()
-		return headerOf(e), err
+		return src.facts()
 	}
-	return src.header()
+	h, err := src.header()
+	if err != nil {
+		return mailcache.Entry{}, err
+	}
+	e := mailcache.Entry{Fields: cacheable(h)}
+	if t, ok := mime.ParseDate(h.Get("Date")); ok {
+		e.Sent = t.Truncate(time.Second)
+	}
+	return e, nil
 }
 
 // header is that of the letter.
@@ -87,17 +132,12 @@ func (src *source) header() (mime.Header, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text, ok := c.Text(); ok {
+		return mime.ParseTextHeader(text).Header, nil
+	}
 	part, err := mime.ParseHeader(c)
 	if err != nil {
 		return nil, err
 	}
 	return part.Header, nil
-}
-
-func headerOf(e mailcache.Entry) mime.Header {
-	h := make(mime.Header, len(e.Fields))
-	for i, f := range e.Fields {
-		h[i] = mime.Field(f)
-	}
-	return h
 }

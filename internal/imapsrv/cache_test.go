@@ -1,6 +1,7 @@
 package imapsrv
 
 import (
+	"bytes"
 	"os"
 	"path/filepath"
 	"strings"
@@ -81,8 +82,8 @@ func TestAnEntryHasTheFieldsThatAreSearched(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := describe(p)
-	want := []mailcache.Field{{Name: "Subject", Value: "a"}, {Name: "References", Value: "<c@d>"}}
-	if len(e.Fields) != 2 || e.Fields[0] != want[0] || e.Fields[1] != want[1] || !e.ASCII {
+	want := mailcache.Fields(nil).Add("Subject", "a").Add("References", "<c@d>")
+	if !bytes.Equal(e.Fields, want) || !e.ASCII {
 		t.Errorf("%+v", e)
 	}
 }

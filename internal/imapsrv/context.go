@@ -116,8 +116,9 @@ func (s *session) updateContexts(d mailbox.Delta) {
 func (s *session) updateContext(x *searchContext, candidates []int, first int) error {
 	var come, gone []uint32
 	var fresh []int
+	r := s.newRow()
 	for _, i := range candidates {
-		in, err := s.fits(x.c, i)
+		in, err := r.fits(x.c, i)
 		if err != nil {
 			return err
 		}

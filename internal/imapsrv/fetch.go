@@ -2,7 +2,6 @@ package imapsrv
 
 import (
 	"errors"
-	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -72,20 +71,33 @@ func (s *session) doFetch(byUID bool) (string, error) {
 	if err := s.markSeen(positions, items); err != nil {
 		return "", err
 	}
+	return "done", s.fetchAll(positions, items)
+}
+
+// fetchAll writes the responses.
+func (s *session) fetchAll(positions []int, items []item) error {
+	f := s.newFetching(items)
+	described := 0 // up to which position rememberAll has been
 	missing := false
-	for _, i := range positions {
-		err := s.fetchOne(i, items)
+	for k, pos := range positions {
+		f.source.missed = func() {
+			if k >= described && !f.begun { // within a response nothing may be told
+				described = k + window
+				s.rememberAll(positions[k:min(described, len(positions))])
+			}
+		}
+		err := f.one(pos)
 		switch {
 		case errors.Is(err, mailbox.ErrExpunged):
 			missing = true
 		case err != nil:
-			return "", err
+			return err
 		}
 	}
 	if missing {
-		return "", no("[EXPUNGEISSUED] some of the messages are gone")
+		return no("[EXPUNGEISSUED] some of the messages are gone")
 	}
-	return "done", nil
+	return nil
 }
 
 // withItem adds an item that the client did not name, but is to be told.
@@ -227,41 +239,59 @@ func (s *session) markSeen(positions []int, items []item) error {
 	return err
 }
 
-// A fetching is the response for one letter.
+// A fetching is the response for one letter after the other.
 type fetching struct {
 	*session
+	items     []item
+	asksFlags bool // as an item
+	asksText  bool // in a way that sets \Seen
+	tellsMod  bool // MODSEQ goes with flags that are told
+
 	pos    int
 	letter *mailbox.Letter // as this session's version has it
 	now    *mailbox.Letter // as the newest version has it
-	source *source         // the text; opened when it is needed
+	source source          // the text; opened when it is needed
 	b      []byte
 	first  bool
 	begun  bool // a part of the response has been written
 }
 
-// fetchOne writes the response for one letter.
-func (s *session) fetchOne(pos int, items []item) error {
-	f := &fetching{session: s, pos: pos, letter: s.sel.view.At(pos), first: true}
-	f.now = s.current(f.letter)
-	f.source = s.sourceOf(source{letter: f.letter})
+func (s *session) newFetching(items []item) *fetching {
+	f := &fetching{session: s, items: items, source: s.newSource(), tellsMod: s.condstore}
+	for _, it := range items {
+		f.asksFlags = f.asksFlags || it.name == "FLAGS"
+		f.asksText = f.asksText || it.isText() && !it.peek
+		f.tellsMod = f.tellsMod && it.name != "MODSEQ"
+	}
+	return f
+}
+
+// one writes the response for one letter.
+func (f *fetching) one(pos int) error {
+	f.pos, f.letter, f.first, f.begun = pos, f.sel.view.At(pos), true, false
+	f.now = f.current(f.letter)
+	f.source.begin(f.letter)
 	defer f.source.close()
 	// Flags that changed since this version, as \Seen just did, are told too.
-	tells := asksFlags(items) || asksText(items) && f.now.ModSeq != f.letter.ModSeq && s.sel.told[f.now.UID] != f.now.ModSeq
+	changed := f.now.ModSeq != f.letter.ModSeq
+	tells := f.asksFlags || f.asksText && changed && f.sel.told[f.now.UID] != f.now.ModSeq
 	if tells {
-		s.tellNew(f.now)
-		s.sel.told[f.now.UID] = f.now.ModSeq
+		f.tellNew(f.now)
 	}
-	f.b = s.appendFetch(f.b, pos, f.letter)
-	for _, it := range items {
-		if err := f.add(it); err != nil {
+	if tells && changed {
+		f.sel.told[f.now.UID] = f.now.ModSeq
+	}
+	f.b = f.appendFetch(f.b[:0], pos, f.letter)
+	for i := range f.items {
+		if err := f.add(&f.items[i]); err != nil {
 			return f.broken(err)
 		}
 	}
-	if tells && !asksFlags(items) {
+	if tells && !f.asksFlags {
 		f.name("FLAGS")
-		f.b = s.appendFlags(f.b, f.now)
+		f.b = f.appendFlags(f.b, f.now)
 	}
-	if tells && s.condstore && !slices.ContainsFunc(items, func(it item) bool { return it.name == "MODSEQ" }) {
+	if tells && f.tellsMod {
 		f.b = appendModSeq(append(f.b, ' '), f.now)
 	}
 	f.b = append(f.b, ")\r\n"...)
@@ -272,9 +302,11 @@ func (s *session) fetchOne(pos int, items []item) error {
 // want no numbers (RFC 9586 section 3.3).
 func (s *session) appendFetch(b []byte, pos int, l *mailbox.Letter) []byte {
 	if s.uidonly {
-		return fmt.Appendf(b, "* %d UIDFETCH (", l.UID)
+		b = strconv.AppendUint(append(b, "* "...), uint64(l.UID), 10)
+		return append(b, " UIDFETCH ("...)
 	}
-	return fmt.Appendf(b, "* %d FETCH (", pos+1)
+	b = strconv.AppendInt(append(b, "* "...), int64(pos)+1, 10)
+	return append(b, " FETCH ("...)
 }
 
 // broken is the error of a response that cannot be completed: when the client
@@ -285,24 +317,6 @@ func (f *fetching) broken(err error) error {
 		return &connError{err}
 	}
 	return err
-}
-
-func asksFlags(items []item) bool {
-	for _, it := range items {
-		if it.name == "FLAGS" {
-			return true
-		}
-	}
-	return false
-}
-
-func asksText(items []item) bool {
-	for _, it := range items {
-		if it.isText() && !it.peek {
-			return true
-		}
-	}
-	return false
 }
 
 // name begins an item of the response.
@@ -330,7 +344,7 @@ func (f *fetching) flush() error {
 
 // add writes one item. What cannot be had is an error before anything of it is
 // written.
-func (f *fetching) add(it item) error {
+func (f *fetching) add(it *item) error {
 	switch it.name {
 	case "UID":
 		f.name("UID")
@@ -373,7 +387,7 @@ func (f *fetching) add(it item) error {
 	case "ENVELOPE", "BODY", "BODYSTRUCTURE":
 		return f.addStructure(it.name)
 	default:
-		return f.addSection(it)
+		return f.addSection(*it)
 	}
 	return nil
 }

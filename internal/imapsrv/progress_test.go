@@ -11,7 +11,8 @@ func TestAClientThatWaitsHearsHowFarItIs(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := &waitingConn{scriptConn: scriptConn{out: &bytes.Buffer{}}}
 		s := &session{Server: &Server{}, c: c, ctx: t.Context(), tag: "a1"}
-		err := s.eachOf(6, true, func(int) error { time.Sleep(progressEvery/2 + time.Second); return nil })
+		slow := func(int) error { time.Sleep(progressEvery/2 + time.Second); return nil }
+		err := s.eachOf(6, true, func() func(int) error { return slow })
 		if err != nil {
 			t.Fatal(err)
 		}

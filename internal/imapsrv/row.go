@@ -11,26 +11,20 @@ import (
 	"postbag/internal/search"
 )
 
-// A row is one letter, as search asks for it.
+// A row is one letter after the other, as search asks for it.
 type row struct {
 	*session
-	pos    int
-	letter *mailbox.Letter
-	src    *source
-	head   mime.Header // its cachedFields
+	source
+	pos  int
+	text []byte // scratch
 }
 
-func (r *row) close() {
-	if r.src != nil {
-		r.src.close()
-	}
-}
+func (s *session) newRow() *row { return &row{session: s, source: s.newSource()} }
 
-func (r *row) source() *source {
-	if r.src == nil {
-		r.src = r.sourceOf(source{letter: r.letter})
-	}
-	return r.src
+// at makes it the row of a letter. Whoever does so closes it.
+func (r *row) at(pos int, l *mailbox.Letter) {
+	r.pos = pos
+	r.begin(l)
 }
 
 func (r *row) Seq() uint32 { return uint32(r.pos) + 1 }
@@ -49,8 +43,8 @@ func (r *row) HasFlag(flag string) bool {
 	return slices.ContainsFunc(r.letter.Keywords, func(k string) bool { return strings.EqualFold(k, flag) })
 }
 
-func (r *row) Size() (int64, error)         { return r.sel.folder.Size(r.ctx, r.letter) }
-func (r *row) Internal() (time.Time, error) { return r.sel.folder.Internal(r.ctx, r.letter) }
+func (r *row) Size() (int64, error)         { return r.folder.Size(r.source.ctx, r.letter) }
+func (r *row) Internal() (time.Time, error) { return r.folder.Internal(r.source.ctx, r.letter) }
 func (r *row) ModSeq() uint64               { return r.letter.ModSeq }
 func (r *row) EmailID() string              { return r.letter.EmailID() }
 
@@ -61,26 +55,24 @@ func (r *row) Saved() time.Time {
 	return time.Time{}
 }
 
-func (r *row) header() (h mime.Header, err error) {
-	if r.head == nil {
-		r.head, err = r.source().fields()
+func (r *row) Fields(name string) (values []string, err error) {
+	if cachedFields[strings.ToUpper(name)] {
+		e, err := r.brief()
+		if err != nil {
+			return nil, err
+		}
+		values = e.Fields.Values(name)
+	} else {
+		h, err := r.header()
+		if err != nil {
+			return nil, err
+		}
+		values = h.Values(name)
 	}
-	return r.head, err
-}
-
-func (r *row) Fields(name string) ([]string, error) {
-	ask := r.header
-	if !cachedFields[strings.ToUpper(name)] {
-		ask = r.source().header
-	}
-	h, err := ask()
-	if err != nil {
-		return nil, err
-	}
-	var values []string
-	for _, v := range h.Values(name) {
-		values = append(values, mime.DecodeHeader(v))
-		if addressFields[strings.ToUpper(name)] {
+	addresses := addressFields[strings.ToUpper(name)]
+	for i, v := range values {
+		values[i] = mime.DecodeHeader(v)
+		if addresses {
 			values = append(values, plainAddresses(v)...)
 		}
 	}
@@ -101,19 +93,15 @@ func plainAddresses(value string) (all []string) {
 }
 
 func (r *row) Sent() (time.Time, error) {
-	h, err := r.header()
-	if err != nil {
-		return time.Time{}, err
-	}
-	t, _ := mime.ParseDate(h.Get("Date")) // a date that nobody can read is none
-	return t, nil
+	e, err := r.brief()
+	return e.Sent, err // a date that nobody can read is none
 }
 
 // maxSearched bounds how much of one part is searched.
 const maxSearched = 16 << 20
 
 func (r *row) Contains(folded string, header bool) (bool, error) {
-	root, err := r.source().structure()
+	root, err := r.structure()
 	if err != nil {
 		return false, err
 	}
@@ -123,12 +111,8 @@ func (r *row) Contains(folded string, header bool) (bool, error) {
 // within looks into a part: its header, if that counts, and its text or its
 // parts.
 func (r *row) within(p *mime.Part, folded string, header bool) (bool, error) {
-	if header {
-		for _, f := range p.Header {
-			if strings.Contains(search.Fold(f.Name+": "+mime.DecodeHeader(f.Value)), folded) {
-				return true, nil
-			}
-		}
+	if header && r.inHeader(p.Header, folded) {
+		return true, nil
 	}
 	for _, c := range p.Children {
 		if ok, err := r.within(c, folded, header); ok || err != nil {
@@ -141,10 +125,30 @@ func (r *row) within(p *mime.Part, folded string, header bool) (bool, error) {
 	if !strings.EqualFold(p.Type, "text") {
 		return false, nil
 	}
-	body, err := r.source().slice(p.BodyOffset, p.BodySize)
+	return r.inBody(p, folded)
+}
+
+func (r *row) inHeader(h mime.Header, folded string) bool {
+	for i := range h {
+		r.text = append(append(r.text[:0], h[i].Name...), ": "...)
+		r.text = append(r.text, mime.DecodeHeader(h[i].Value)...)
+		if search.Contains(r.text, folded) {
+			return true
+		}
+	}
+	return false
+}
+
+func (r *row) inBody(p *mime.Part, folded string) (bool, error) {
+	if body, ok := r.inMemory(p.BodyOffset, p.BodySize); ok {
+		if text, ok := p.Plain(body); ok {
+			return search.Contains(text, folded), nil
+		}
+	}
+	body, err := r.slice(p.BodyOffset, p.BodySize)
 	if err != nil {
 		return false, err
 	}
 	text, err := io.ReadAll(io.LimitReader(p.Text(body), maxSearched))
-	return strings.Contains(search.Fold(string(text)), folded), err
+	return search.Contains(text, folded), err
 }

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"postbag/internal/imapwire"
@@ -78,9 +79,12 @@ func (s *session) forget(q *question, err error) error {
 // find gives the positions of letters that fulfil the criteria.
 func (s *session) find(c search.Criteria) ([]int, error) {
 	hits := make([]bool, s.sel.view.Len())
-	err := s.eachOf(len(hits), search.ReadsFiles(c), func(i int) (err error) {
-		hits[i], err = s.fits(c, i)
-		return err
+	err := s.eachOf(len(hits), search.ReadsFiles(c), func() func(int) error {
+		r := s.newRow()
+		return func(i int) (err error) {
+			hits[i], err = r.fits(c, i)
+			return err
+		}
 	})
 	var found []int
 	for i, hit := range hits {
@@ -93,8 +97,8 @@ func (s *session) find(c search.Criteria) ([]int, error) {
 
 // fits asks whether one letter fulfils the criteria. One whose file is gone does
 // not.
-func (s *session) fits(c search.Criteria, i int) (bool, error) {
-	r := &row{session: s, pos: i, letter: s.current(s.sel.view.At(i))}
+func (r *row) fits(c search.Criteria, i int) (bool, error) {
+	r.at(i, r.current(r.sel.view.At(i)))
 	defer r.close()
 	ok, err := search.Match(c, r)
 	if errors.Is(err, mailbox.ErrExpunged) {
@@ -123,7 +127,7 @@ func (s *session) tellFound(q *question, found []int) {
 	if !q.esearch {
 		b := []byte("* " + q.verb)
 		for _, n := range s.numbers(found, q.byUID) {
-			b = fmt.Appendf(b, " %d", n)
+			b = strconv.AppendUint(append(b, ' '), uint64(n), 10)
 		}
 		if q.modSeq && len(found) > 0 {
 			b = fmt.Appendf(b, " (MODSEQ %d)", s.highestOf(found))

@@ -119,21 +119,31 @@ func (sec section) label(name string) string {
 	return out
 }
 
-// A source is the text of one letter, read as often as is needed.
+// A source is the text of one letter after the other, each read as often as is
+// needed.
 type source struct {
 	ctx    context.Context
 	folder *mailbox.Folder
-	letter *mailbox.Letter
 	cache  *mailcache.Cache
-	known  *mailcache.Entry // what the cache has
-	part   *mime.Part
-	open   *mailbox.Content
+	known  *mailcache.Reader // of cache
+	missed func()            // called when the cache does not know a letter; may be nil
+
+	letter   *mailbox.Letter
+	entry    mailcache.Entry // what the cache has
+	hasEntry bool
+	part     *mime.Part
+	open     *mailbox.Content
 }
 
+// begin makes it the source of a letter. Whoever does so closes it.
+func (src *source) begin(l *mailbox.Letter) { src.letter = l }
+
+// close forgets the letter.
 func (src *source) close() {
 	if src.open != nil {
 		src.open.Close()
 	}
+	src.letter, src.hasEntry, src.part, src.open = nil, false, nil, nil
 }
 
 // content gives the text from its beginning. It is opened once, so that all
@@ -159,6 +169,10 @@ func (src *source) structure() (*mime.Part, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text, ok := c.Text(); ok {
+		src.part = mime.ParseText(text)
+		return src.part, nil
+	}
 	src.part, err = mime.Parse(c)
 	return src.part, err
 }
@@ -169,10 +183,26 @@ func (src *source) slice(offset, size int64) (io.Reader, error) {
 	if err != nil {
 		return nil, err
 	}
+	if text, ok := c.Text(); ok {
+		offset = min(offset, int64(len(text)))
+		return bytes.NewReader(text[offset:min(offset+size, int64(len(text)))]), nil
+	}
 	if _, err := io.CopyN(io.Discard, c, offset); err != nil {
 		return nil, err
 	}
 	return io.LimitReader(c, size), nil
+}
+
+// inMemory gives what slice does, if the letter is in memory. The text is valid
+// until close.
+func (src *source) inMemory(offset, size int64) (text []byte, ok bool) {
+	if src.open == nil {
+		return nil, false
+	}
+	if text, ok = src.open.Text(); !ok || offset+size > int64(len(text)) {
+		return nil, false
+	}
+	return text[offset:][:size], true
 }
 
 // A span is where a section is, or what it holds when it is put together.
@@ -317,6 +347,10 @@ func (f *fetching) addSection(it item) error {
 	f.b = fmt.Appendf(f.b, "{%d}\r\n", size)
 	if sp.made != nil {
 		f.b = append(f.b, sp.made[from:from+size]...)
+		return nil
+	}
+	if text, ok := f.source.inMemory(sp.offset+from, size); ok {
+		f.b = append(f.b, text...)
 		return nil
 	}
 	r, err := f.source.slice(sp.offset+from, size)

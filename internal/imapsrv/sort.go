@@ -5,8 +5,10 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 
 	"postbag/internal/mailbox"
+	"postbag/internal/mailcache"
 	"postbag/internal/mime"
 	"postbag/internal/search"
 )
@@ -83,114 +85,97 @@ func (s *session) sortCriteria() (keys []search.SortKey, err error) {
 	return keys, err
 }
 
+// sorted brings positions into an order.
 func (s *session) sorted(found []int, keys []search.SortKey) ([]int, error) {
-	needs := map[search.By]bool{}
-	for _, k := range keys {
-		needs[k.By] = true
-	}
-	letters, err := s.describeAll(found, func(r *row, l *search.Sorted) error { return r.forSort(l, needs) })
-	search.Sort(letters, keys)
-	order := make([]int, len(letters))
-	for i := range letters {
-		order[i] = letters[i].Pos
+	values := make([]search.Value, len(found)*len(keys))
+	err := s.each(found, func(r *row, i int) (err error) {
+		for k, key := range keys {
+			if values[i*len(keys)+k], err = r.value(key.By); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	order := search.Sort(values, keys)
+	for i, at := range order {
+		order[i] = found[at]
 	}
 	return order, err
 }
 
-// describeAll asks for what is to be known of letters. One whose file is gone is
-// left as it is: nothing is known of it.
-func (s *session) describeAll(positions []int, ask func(*row, *search.Sorted) error) ([]search.Sorted, error) {
-	all := make([]search.Sorted, len(positions))
-	err := s.eachOf(len(positions), true, func(i int) error {
-		r := &row{session: s, pos: positions[i], letter: s.sel.view.At(positions[i])}
-		defer r.close()
-		all[i].Pos = positions[i]
-		if err := ask(r, &all[i]); !errors.Is(err, mailbox.ErrExpunged) {
-			return err
+// each calls ask for letters, on all processors at once.
+func (s *session) each(positions []int, ask func(r *row, i int) error) error {
+	return s.eachOf(len(positions), true, func() func(int) error {
+		r := s.newRow()
+		return func(i int) error {
+			r.at(positions[i], s.sel.view.At(positions[i]))
+			defer r.close()
+			return ask(r, i)
 		}
-		return nil
 	})
-	return all, err
 }
 
-// forSort fills in what the keys need.
-func (r *row) forSort(l *search.Sorted, needs map[search.By]bool) (err error) {
-	if needs[search.Arrival] {
-		if l.Arrival, err = r.Internal(); err != nil {
-			return err
+// value is what a letter is sorted by. Of one whose file is gone nothing is known.
+func (r *row) value(by search.By) (v search.Value, err error) {
+	switch by {
+	case search.Arrival:
+		v.Number, err = seconds(r.Internal())
+	case search.Size:
+		v.Number, err = r.Size()
+	case search.SentDate:
+		v.Number, err = seconds(r.sentOrArrived())
+	case search.Subject:
+		var e mailcache.Entry
+		if e, err = r.brief(); err == nil {
+			v.Text = search.CollateSubject(mime.DecodeHeader(e.Fields.Get("Subject")))
 		}
+	default:
+		v.Text, err = r.firstAddress(by)
 	}
-	if needs[search.Size] {
-		if l.Size, err = r.Size(); err != nil {
-			return err
-		}
+	if errors.Is(err, mailbox.ErrExpunged) {
+		err = nil
 	}
-	if needs[search.SentDate] {
-		if err := r.sentOrArrived(l); err != nil {
-			return err
-		}
-	}
-	for by, field := range addressKeys {
-		if needs[by] {
-			if err := r.firstAddress(l, by, field); err != nil {
-				return err
-			}
-		}
-	}
-	if needs[search.Subject] {
-		h, err := r.header()
-		if err != nil {
-			return err
-		}
-		l.Subject = mime.DecodeHeader(h.Get("Subject"))
-	}
-	return nil
+	return v, err
 }
+
+func seconds(t time.Time, err error) (int64, error) { return t.Unix(), err }
 
 // sentOrArrived is the sent date of RFC 5256 section 2.2: the INTERNALDATE of
 // letters that have none.
-func (r *row) sentOrArrived(l *search.Sorted) (err error) {
-	if l.Date, err = r.Sent(); err == nil && l.Date.IsZero() {
-		l.Date, err = r.Internal()
+func (r *row) sentOrArrived() (time.Time, error) {
+	t, err := r.Sent()
+	if err == nil && t.IsZero() {
+		return r.Internal()
 	}
-	return err
+	return t, err
 }
 
 var addressKeys = map[search.By]string{
 	search.Cc: "Cc", search.From: "From", search.To: "To", search.DisplayFrom: "From", search.DisplayTo: "To",
 }
 
-// firstAddress fills in the first address of a field, as ENVELOPE has it.
-func (r *row) firstAddress(l *search.Sorted, by search.By, field string) error {
-	h, err := r.header()
+// firstAddress is what the first address of a field, as ENVELOPE has it, is sorted
+// by.
+func (r *row) firstAddress(by search.By) (string, error) {
+	e, err := r.brief()
 	if err != nil {
-		return err
+		return "", err
 	}
-	list := mime.ParseAddresses(h.Get(field))
+	list := mime.ParseAddresses(e.Fields.Get(addressKeys[by]))
 	if len(list) == 0 {
-		return nil
+		return "", nil
 	}
 	a := list[0]
 	if a.Kind == mime.GroupStart {
 		a = mime.Address{Name: a.Name, Mailbox: a.Name}
 	}
-	shown := mime.DecodeHeader(a.Name)
-	if shown == "" {
-		shown = strings.TrimSuffix(a.Mailbox+"@"+a.Host, "@")
+	if by != search.DisplayFrom && by != search.DisplayTo {
+		return search.Collate(a.Mailbox), nil
 	}
-	switch by {
-	case search.Cc:
-		l.Cc = a.Mailbox
-	case search.From:
-		l.From = a.Mailbox
-	case search.To:
-		l.To = a.Mailbox
-	case search.DisplayFrom:
-		l.DisplayFrom = shown
-	case search.DisplayTo:
-		l.DisplayTo = shown
+	if shown := mime.DecodeHeader(a.Name); shown != "" {
+		return search.Collate(shown), nil
 	}
-	return nil
+	return search.Collate(strings.TrimSuffix(a.Mailbox+"@"+a.Host, "@")), nil
 }
 
 // threaders are the algorithms of THREAD.
@@ -219,7 +204,15 @@ func (s *session) doThread(byUID bool) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	letters, err := s.describeAll(found, (*row).forThread)
+	letters := make([]search.Sorted, len(found))
+	err = s.each(found, func(r *row, i int) error {
+		letters[i].Pos = found[i]
+		err := r.forThread(&letters[i])
+		if errors.Is(err, mailbox.ErrExpunged) {
+			return nil // nothing is known of it
+		}
+		return err
+	})
 	if err != nil {
 		return "", err
 	}
@@ -234,20 +227,20 @@ func (s *session) doThread(byUID bool) (string, error) {
 	return "done", nil
 }
 
-func (r *row) forThread(l *search.Sorted) error {
-	if err := r.sentOrArrived(l); err != nil {
+func (r *row) forThread(l *search.Sorted) (err error) {
+	if l.Date, err = r.sentOrArrived(); err != nil {
 		return err
 	}
-	h, err := r.header()
+	e, err := r.brief()
 	if err != nil {
 		return err
 	}
-	l.Subject = mime.DecodeHeader(h.Get("Subject"))
-	if ids := mime.MessageIDs(h.Get("Message-ID")); len(ids) > 0 {
+	l.Subject = mime.DecodeHeader(e.Fields.Get("Subject"))
+	if ids := mime.MessageIDs(e.Fields.Get("Message-ID")); len(ids) > 0 {
 		l.MessageID = ids[0]
 	}
-	if l.References = mime.MessageIDs(h.Get("References")); len(l.References) == 0 {
-		ids := mime.MessageIDs(h.Get("In-Reply-To"))
+	if l.References = mime.MessageIDs(e.Fields.Get("References")); len(l.References) == 0 {
+		ids := mime.MessageIDs(e.Fields.Get("In-Reply-To"))
 		l.References = ids[:min(1, len(ids))]
 	}
 	l.References = slices.Compact(l.References)

@@ -187,6 +187,9 @@ func (s *session) doExpunge(byUID bool) (string, error) {
 // current gives a letter as the newest version has it.
 func (s *session) current(l *mailbox.Letter) *mailbox.Letter {
 	cur := s.sel.folder.View()
+	if cur == s.sel.view {
+		return l
+	}
 	if i, ok := cur.Index(l.UID); ok {
 		return cur.At(i)
 	}

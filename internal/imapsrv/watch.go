@@ -265,9 +265,10 @@ func (s *session) tellNewItems(from int) {
 // tellItems writes FETCH responses that no FETCH asks for.
 func (s *session) tellItems(positions []int, items []item) {
 	err := s.markSeen(positions, items)
+	f := s.newFetching(items)
 	for _, i := range positions {
 		if err == nil {
-			err = s.fetchOne(i, items)
+			err = f.one(i)
 		}
 		if errors.Is(err, mailbox.ErrExpunged) {
 			err = nil // the client will be told of that

@@ -4,65 +4,8 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"os"
+	"time"
 )
-
-// Get gives what is known of a letter; a nil Cache knows nothing.
-func (c *Cache) Get(uid uint32) (Entry, bool) {
-	if c == nil || c.broken.Load() {
-		return Entry{}, false
-	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if e, ok := c.waiting[uid]; ok {
-		return e, true
-	}
-	if c.file == nil {
-		return Entry{}, false
-	}
-	i, found := c.search(uid)
-	if !found {
-		if c.scan() != nil { // others may have written
-			c.restart()
-			return Entry{}, false
-		}
-		if i, found = c.search(uid); !found {
-			return Entry{}, false
-		}
-	}
-	p := c.index[i]
-	payload, err := c.read(p)
-	if err != nil || crc32.Checksum(payload, castagnoli) != p.sum {
-		c.restart()
-		return Entry{}, false
-	}
-	return decode(payload)
-}
-
-// read gives a payload of its own. Letters are mostly asked for in their order:
-// then a block is read for many.
-func (c *Cache) read(p place) ([]byte, error) {
-	out := make([]byte, p.length)
-	end := c.blockAt + int64(len(c.block))
-	if p.at >= c.blockAt && p.at+int64(p.length) <= end {
-		copy(out, c.block[p.at-c.blockAt:])
-		return out, nil
-	}
-	if p.at < c.blockAt || p.at > end+gap || p.length > blockSize {
-		_, err := c.file.ReadAt(out, p.at)
-		return out, err
-	}
-	if c.block == nil {
-		c.block = make([]byte, blockSize)
-	}
-	c.block = c.block[:blockSize]
-	n, err := c.file.ReadAt(c.block, p.at)
-	c.block, c.blockAt = c.block[:n], p.at
-	if n < int(p.length) {
-		return nil, err
-	}
-	copy(out, c.block)
-	return out, nil
-}
 
 // restart begins anew after damage.
 func (c *Cache) restart() {
@@ -125,27 +68,28 @@ func (c *Cache) flush() {
 	clear(c.waiting)
 }
 
+// Bits of the flags.
+const (
+	isASCII = 1 << iota
+	isDated
+)
+
 func encode(e Entry) []byte {
-	size := 16 + len(e.Envelope) + len(e.Body) + len(e.BodyStructure)
-	for _, f := range e.Fields {
-		size += len(f.Name) + len(f.Value) + 6
-	}
-	b := make([]byte, 0, size)
-	b = append(b, 0)
+	b := make([]byte, 1, 32+len(e.Envelope)+len(e.Body)+len(e.BodyStructure)+len(e.Fields))
 	if e.ASCII {
-		b[0] = 1
+		b[0] |= isASCII
+	}
+	if !e.Sent.IsZero() {
+		b[0] |= isDated
+		_, zone := e.Sent.Zone()
+		b = binary.AppendVarint(b, e.Sent.Unix())
+		b = binary.AppendVarint(b, int64(zone))
 	}
 	for _, text := range [][]byte{e.Envelope, e.Body, e.BodyStructure} {
 		b = binary.AppendUvarint(b, uint64(len(text)))
 		b = append(b, text...)
 	}
-	for _, f := range e.Fields {
-		b = binary.AppendUvarint(b, uint64(len(f.Name)))
-		b = append(b, f.Name...)
-		b = binary.AppendUvarint(b, uint64(len(f.Value)))
-		b = append(b, f.Value...)
-	}
-	return b
+	return append(b, e.Fields...)
 }
 
 // decode gives an Entry that refers to b.
@@ -153,22 +97,23 @@ func decode(b []byte) (e Entry, ok bool) {
 	if len(b) == 0 {
 		return Entry{}, false
 	}
-	e.ASCII = b[0]&1 != 0
+	e.ASCII = b[0]&isASCII != 0
 	d := decoder{b: b[1:]}
+	if b[0]&isDated != 0 {
+		sec, zone := d.signed(), d.signed()
+		e.Sent = time.Unix(sec, 0).In(time.FixedZone("", int(zone)))
+	}
 	e.Envelope, e.Body, e.BodyStructure = d.text(), d.text(), d.text()
-	for len(d.b) > 0 && !d.bad {
-		e.Fields = append(e.Fields, Field{Name: string(d.text()), Value: string(d.text())})
-	}
-	if d.bad {
-		return Entry{}, false
-	}
-	return e, true
+	e.Fields = d.b
+	return e, !d.bad
 }
 
 type decoder struct {
 	b   []byte
 	bad bool
 }
+
+func (d *decoder) more() bool { return len(d.b) > 0 && !d.bad }
 
 func (d *decoder) text() []byte {
 	n, used := binary.Uvarint(d.b)
@@ -179,4 +124,14 @@ func (d *decoder) text() []byte {
 	text := d.b[used : used+int(n) : used+int(n)]
 	d.b = d.b[used+int(n):]
 	return text
+}
+
+func (d *decoder) signed() int64 {
+	n, used := binary.Varint(d.b)
+	if used <= 0 {
+		d.bad, d.b = true, nil
+		return 0
+	}
+	d.b = d.b[used:]
+	return n
 }

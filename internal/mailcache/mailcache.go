@@ -20,7 +20,8 @@
 //	length 4 octets, of the payload
 //	sum    4 octets, CRC-32C of the payload
 //	check  4 octets, CRC-32C of the 16 octets before
-//	payload: flags, then ENVELOPE, BODY, BODYSTRUCTURE and the names and values
+//	payload: flags; if these say so the Sent date, seconds since 1970 and the
+//	zone in seconds; then ENVELOPE, BODY, BODYSTRUCTURE and the names and values
 //	of fields, each with its length before it
 //
 // A frame that is no frame means that the file is damaged: it is begun anew. One
@@ -38,18 +39,17 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 )
-
-// A Field is a header field: unfolded, not decoded.
-type Field struct{ Name, Value string }
 
 // An Entry is what is known of a letter. It must not be changed.
 type Entry struct {
-	ASCII         bool   // the three that follow are the same for clients that have enabled UTF-8
-	Envelope      []byte // as IMAP4rev1 has it
+	Sent          time.Time // of the Date field, in whole seconds; zero when there is none that can be read
+	ASCII         bool      // the three that follow are the same for clients that have enabled UTF-8
+	Envelope      []byte    // as IMAP4rev1 has it
 	Body          []byte
 	BodyStructure []byte
-	Fields        []Field
+	Fields        Fields
 }
 
 // A Cache is the file of one folder. It is safe for concurrent use.
@@ -62,9 +62,6 @@ type Cache struct {
 	scanned int64    // up to where the index knows the file
 	pending []byte   // frames that are not yet in the file
 	waiting map[uint32]Entry
-
-	block   []byte // read ahead
-	blockAt int64
 
 	broken atomic.Bool // the disk does not take it: no more attempts
 }
@@ -82,10 +79,8 @@ const (
 	maxPayload = 1 << 20
 	// flushSize is when frames are written; Flush writes what is less.
 	flushSize = 64 << 10
-	// blockSize is how much is read ahead, and gap how far behind the last block
-	// a read may be to count as the next.
-	blockSize = 128 << 10
-	gap       = 1 << 20
+	// gap is how far behind the last block a read may be to count as the next.
+	gap = 1 << 20
 )
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
@@ -107,7 +102,7 @@ func Open(path, folder string, letters int) *Cache {
 const spare = 1000
 
 // head is the beginning of the file.
-func (c *Cache) head() []byte { return []byte("postbag cache 1 " + c.folder + "\n") }
+func (c *Cache) head() []byte { return []byte("postbag cache 2 " + c.folder + "\n") }
 
 // open opens the file and reads its frames, or begins it anew.
 func (c *Cache) open() {
@@ -129,7 +124,7 @@ func (c *Cache) use(f *os.File) {
 	if c.file != nil {
 		c.file.Close()
 	}
-	c.file, c.index, c.block, c.scanned = f, nil, nil, int64(len(c.head()))
+	c.file, c.index, c.scanned = f, nil, int64(len(c.head()))
 }
 
 // begin puts a new file in the place of the old one. Others go on with theirs

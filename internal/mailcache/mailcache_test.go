@@ -7,20 +7,39 @@ import (
 	"reflect"
 	"sync"
 	"testing"
+	"time"
 )
 
 func entry(n int) Entry {
 	return Entry{
 		ASCII: n%2 == 0, Envelope: fmt.Appendf(nil, "(env %d)", n), Body: []byte("(b)"), BodyStructure: fmt.Appendf(nil, "(bs %d)", n),
-		Fields: []Field{{"Subject", fmt.Sprint("letter ", n)}, {"To", ""}},
+		Fields: Fields(nil).Add("Subject", fmt.Sprint("letter ", n)).Add("To", ""),
 	}
 }
 
 func (c *Cache) mustHave(t *testing.T, from, to int) {
 	t.Helper()
+	inOrder, backwards := c.Reader(), c.Reader()
 	for n := from; n <= to; n++ {
-		if e, ok := c.Get(uint32(n)); !ok || !reflect.DeepEqual(e, entry(n)) {
+		if e, ok := inOrder.Get(uint32(n)); !ok || !reflect.DeepEqual(e, entry(n)) {
 			t.Fatalf("letter %d: %v, %+v", n, ok, e)
+		}
+		n := to - (n - from)
+		if e, ok := backwards.Get(uint32(n)); !ok || !reflect.DeepEqual(e, entry(n)) {
+			t.Fatalf("backwards, letter %d: %v, %+v", n, ok, e)
+		}
+	}
+}
+
+func TestADateKeepsItsZone(t *testing.T) {
+	c := Open(filepath.Join(t.TempDir(), "cache"), "F", 9)
+	defer c.Close()
+	for n, zone := range []int{0, -7 * 3600, 20700, 99*3600 + 99*60} {
+		sent := time.Date(1601, 2, 3, 23, 59, 58, 0, time.FixedZone("", zone))
+		c.Put(uint32(n+1), Entry{Sent: sent})
+		c.Flush()
+		if e, _ := c.Reader().Get(uint32(n + 1)); e.Sent.String() != sent.String() {
+			t.Errorf("%v came back as %v", sent, e.Sent)
 		}
 	}
 }
@@ -41,7 +60,7 @@ func TestWhatWasPutIsThereAgain(t *testing.T) {
 	defer c.Close()
 	c.mustHave(t, 1, 3000)
 	c.mustHave(t, 7, 7) // backwards
-	if _, ok := c.Get(3001); ok {
+	if _, ok := c.Reader().Get(3001); ok {
 		t.Error("a letter that nobody put")
 	}
 }
@@ -53,7 +72,7 @@ func TestAnotherFolderInItsPlaceHasNothing(t *testing.T) {
 	c.Close()
 	c = Open(path, "F1 8", 5000)
 	defer c.Close()
-	if _, ok := c.Get(1); ok {
+	if _, ok := c.Reader().Get(1); ok {
 		t.Error("it has the other folder's")
 	}
 	fill(c, 1, 10)
@@ -71,7 +90,7 @@ func TestLettersThatAreGoneDoNotGatherForEver(t *testing.T) {
 	c.Close()
 	c = Open(path, "F", 0)
 	defer c.Close()
-	if _, ok := c.Get(1); ok {
+	if _, ok := c.Reader().Get(1); ok {
 		t.Error("it has kept them")
 	}
 }
@@ -97,7 +116,7 @@ func TestDamageIsNeverShown(t *testing.T) {
 			write(t, path, text)
 		},
 		"a flipped bit in a frame": func(t *testing.T, path string, text []byte) {
-			text[len("postbag cache 1 F\n")+5] ^= 4
+			text[len("postbag cache 2 F\n")+5] ^= 4
 			write(t, path, text)
 		},
 		"a torn end":        func(t *testing.T, path string, text []byte) { write(t, path, text[:len(text)-5]) },
@@ -117,7 +136,7 @@ func TestDamageIsNeverShown(t *testing.T) {
 		harm(t, path, text)
 		c = Open(path, "F", 5000)
 		for n := 1; n <= 20; n++ {
-			if e, ok := c.Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
+			if e, ok := c.Reader().Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
 				t.Errorf("%s: letter %d: %+v", name, n, e)
 			}
 		}
@@ -141,7 +160,7 @@ func TestADirectoryThatTakesNothing(t *testing.T) {
 	c := Open(filepath.Join(t.TempDir(), "none", "cache"), "F", 9)
 	defer c.Close()
 	c.Put(1, entry(1))
-	if _, ok := c.Get(1); ok {
+	if _, ok := c.Reader().Get(1); ok {
 		t.Error("it was kept")
 	}
 }
@@ -152,9 +171,11 @@ func TestTheFileCanBeCutUnderIt(t *testing.T) {
 	defer c.Close()
 	fill(c, 1, 5000)
 	c.Flush()
+	r := c.Reader()
+	r.Get(1)
 	os.Truncate(path, 100)
 	for n := 1; n <= 5000; n++ {
-		if e, ok := c.Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
+		if e, ok := r.Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
 			t.Fatalf("letter %d: %+v", n, e)
 		}
 	}
@@ -171,18 +192,18 @@ func FuzzFile(f *testing.F) {
 	text, _ := os.ReadFile(path)
 	f.Add(text)
 	f.Add(text[:len(text)-1])
-	f.Add([]byte("postbag cache 1 F\n"))
+	f.Add([]byte("postbag cache 2 F\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		path := filepath.Join(t.TempDir(), "cache")
 		write(t, path, text)
 		c := Open(path, "F", 5000)
 		defer c.Close()
 		for n := range 5 {
-			c.Get(uint32(n))
+			c.Reader().Get(uint32(n))
 		}
 		c.Put(7, entry(7))
 		c.Flush()
-		if e, ok := c.Get(7); ok && !reflect.DeepEqual(e, entry(7)) && len(text) < 20 {
+		if e, ok := c.Reader().Get(7); ok && !reflect.DeepEqual(e, entry(7)) && len(text) < 20 {
 			t.Errorf("%+v", e)
 		}
 	})

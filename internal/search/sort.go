@@ -29,65 +29,54 @@ type SortKey struct {
 	Reverse bool
 }
 
-// Sorted is what is known of a letter that is sorted or threaded. Only what the
-// keys ask for need be there. Texts are decoded; Fold and BaseSubject are done
-// here.
-type Sorted struct {
-	Pos                    int // where it is in the folder: what decides last
-	Arrival, Date          time.Time
-	Size                   int64
-	Cc, From, To           string // local part of the first address
-	DisplayFrom, DisplayTo string
-	Subject                string
-	MessageID              string
-	References             []string // oldest first
+// A Value is what a letter has that is sorted by a key: a number, or text as
+// Collate or CollateSubject gives it.
+type Value struct {
+	Number int64
+	Text   string
 }
 
-// Sort brings letters into an order.
-func Sort(letters []Sorted, keys []SortKey) {
-	for i := range letters {
-		l := &letters[i]
-		l.Cc, l.From, l.To = collate(l.Cc), collate(l.From), collate(l.To)
-		l.DisplayFrom, l.DisplayTo = collate(l.DisplayFrom), collate(l.DisplayTo)
-		base, _ := BaseSubject(l.Subject)
-		l.Subject = collate(base)
+// Sort gives the order of letters, of which values has those of keys, letter by
+// letter. Where they are equal, the order is as it was.
+func Sort(values []Value, keys []SortKey) []int {
+	order := make([]int, len(values)/len(keys))
+	for i := range order {
+		order[i] = i
 	}
-	slices.SortFunc(letters, func(a, b Sorted) int {
-		for _, k := range keys {
-			c := k.By.compare(&a, &b)
-			if k.Reverse {
-				c = -c
+	slices.SortFunc(order, func(i, j int) int {
+		a, b := values[i*len(keys):], values[j*len(keys):]
+		for k := range keys {
+			c := cmp.Compare(a[k].Number, b[k].Number)
+			if c == 0 {
+				c = strings.Compare(a[k].Text, b[k].Text)
+			}
+			if c != 0 && keys[k].Reverse {
+				return -c
 			}
 			if c != 0 {
 				return c
 			}
 		}
-		return cmp.Compare(a.Pos, b.Pos)
+		return i - j
 	})
+	return order
 }
 
-// collate brings text into the order of i;unicode-casemap (RFC 5051), which goes
+// Collate brings text into the order of i;unicode-casemap (RFC 5051), which goes
 // by capitals.
-func collate(s string) string { return strings.ToUpper(s) }
+func Collate(s string) string { return strings.ToUpper(s) }
 
-func (by By) compare(a, b *Sorted) int {
-	switch by {
-	case Arrival:
-		return a.Arrival.Compare(b.Arrival)
-	case Cc:
-		return strings.Compare(a.Cc, b.Cc)
-	case SentDate:
-		return a.Date.Compare(b.Date)
-	case From:
-		return strings.Compare(a.From, b.From)
-	case Size:
-		return cmp.Compare(a.Size, b.Size)
-	case Subject:
-		return strings.Compare(a.Subject, b.Subject)
-	case To:
-		return strings.Compare(a.To, b.To)
-	case DisplayFrom:
-		return strings.Compare(a.DisplayFrom, b.DisplayFrom)
-	}
-	return strings.Compare(a.DisplayTo, b.DisplayTo)
+// CollateSubject is Collate for the base subject of a decoded subject.
+func CollateSubject(s string) string {
+	base, _ := BaseSubject(s)
+	return Collate(base)
+}
+
+// Sorted is what is known of a letter that is threaded. Texts are decoded.
+type Sorted struct {
+	Pos        int // where it is in the folder: what decides last
+	Date       time.Time
+	Subject    string
+	MessageID  string
+	References []string // oldest first
 }

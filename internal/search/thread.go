@@ -25,11 +25,11 @@ func OrderedSubject(letters []Sorted) []*Thread {
 	for i := range letters {
 		t := &Thread{Pos: letters[i].Pos, letter: &letters[i]}
 		base, _ := BaseSubject(letters[i].Subject)
-		if first := of[collate(base)]; first != nil {
+		if first := of[Collate(base)]; first != nil {
 			first.Children = append(first.Children, t)
 			continue
 		}
-		of[collate(base)] = t
+		of[Collate(base)] = t
 		roots = append(roots, t)
 	}
 	return roots
@@ -238,5 +238,5 @@ func bySubject(roots []*Thread) []*Thread {
 
 func (t *Thread) subject() (base string, reply bool) {
 	base, reply = BaseSubject(t.first().Subject)
-	return collate(base), reply
+	return Collate(base), reply
 }

@@ -76,22 +76,26 @@ func TestThreads(t *testing.T) {
 }
 
 func TestSort(t *testing.T) {
-	letters := []Sorted{
-		{Pos: 0, Subject: "Re: b", Size: 3, Date: day(3), From: "Zoe"},
-		{Pos: 1, Subject: "a", Size: 2, Date: day(3).Add(-time.Hour), From: "adam"},
-		{Pos: 2, Subject: "B", Size: 2, Date: day(1), From: "ZOE"},
+	letters := []struct {
+		subject, from string
+		size          int64
+		date          time.Time
+	}{
+		{"Re: b", "Zoe", 3, day(3)}, {"a", "adam", 2, day(3).Add(-time.Hour)}, {"B", "ZOE", 2, day(1)},
 	}
 	for want, keys := range map[string][]SortKey{
 		"[1 0 2]": {{By: Subject}}, "[1 2 0]": {{By: Subject}, {By: Size}}, "[0 1 2]": {{By: Size, Reverse: true}},
 		"[2 1 0]": {{By: SentDate}}, "[0 2 1]": {{By: From, Reverse: true}},
 	} {
-		list := slices.Clone(letters)
-		Sort(list, keys)
-		var got []int
-		for _, l := range list {
-			got = append(got, l.Pos)
+		var values []Value
+		for _, l := range letters {
+			for _, k := range keys {
+				values = append(values, map[By]Value{
+					Subject: {Text: CollateSubject(l.subject)}, From: {Text: Collate(l.from)}, Size: {Number: l.size}, SentDate: {Number: l.date.Unix()},
+				}[k.By])
+			}
 		}
-		if fmt.Sprint(got) != want {
+		if got := fmt.Sprint(Sort(values, keys)); got != want {
 			t.Errorf("sorted by %v: %v, want %s", keys, got, want)
 		}
 	}

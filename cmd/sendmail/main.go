@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 
+	"postbag/internal/auth"
 	"postbag/internal/config"
 	"postbag/internal/status"
 )
@@ -27,7 +28,13 @@ var own = []config.Setting{
 // settings are those of programs that know recipients, and where letters go.
 func settings() []config.Setting {
 	relay := slices.DeleteFunc(slices.Clone(config.Relay), func(s config.Setting) bool { return s.Name == "password-file" })
-	return config.Join(config.Common, config.Recipients, relay, own)
+	all := config.Join(config.Common, config.Recipients, relay, own)
+	for i := range all {
+		if all[i].Name == "auth" {
+			all[i].Valid = auth.ValidSource
+		}
+	}
+	return all
 }
 
 // run is main with its streams and environment in p, those of the process where

@@ -50,7 +50,7 @@ func accounts(v *config.Values, domains []string) (auth.Several, error) {
 	for _, spec := range v.Strings("auth") {
 		d, err := auth.OpenSource(spec, domains)
 		if err != nil {
-			return nil, status.Exit(status.ExConfig, "auth", err)
+			return nil, v.Unusable("auth", err)
 		}
 		all = append(all, d)
 	}

@@ -32,14 +32,14 @@ const (
 type Checkpassword struct {
 	passwordsOnly
 	command []string
-	limiter chan struct{}
+	limiter limiter
 }
 
 func newCheckpassword(command []string) (*Checkpassword, error) {
 	if _, err := exec.LookPath(command[0]); err != nil {
 		return nil, fmt.Errorf("checkpassword: %w", err)
 	}
-	return &Checkpassword{command: command, limiter: make(chan struct{}, maxChecking)}, nil
+	return &Checkpassword{command: command, limiter: newLimiter(maxChecking)}, nil
 }
 
 // Lookup implements Directory; there is nobody to ask.
@@ -54,12 +54,10 @@ func (c *Checkpassword) Verify(ctx context.Context, name, password string) (Acco
 	if err != nil || len(said) > maxChecked || strings.Contains(password, "\x00") {
 		return Account{}, ErrBadCredentials
 	}
-	select {
-	case c.limiter <- struct{}{}:
-		defer func() { <-c.limiter }()
-	case <-ctx.Done():
-		return Account{}, fmt.Errorf("verify password of %s: %w", who, ctx.Err())
+	if err := c.limiter.enter(ctx, who); err != nil {
+		return Account{}, err
 	}
+	defer c.limiter.leave()
 	env, err := c.run(ctx, said)
 	if err != nil {
 		return Account{}, err

@@ -31,11 +31,11 @@ const (
 type Dovecot struct {
 	passwordsOnly
 	client, userdb string // paths; userdb "": there is none
-	limiter        chan struct{}
+	limiter        limiter
 }
 
 func newDovecot(path string) (*Dovecot, error) {
-	d := &Dovecot{client: path, limiter: make(chan struct{}, maxChecking)}
+	d := &Dovecot{client: path, limiter: newLimiter(maxChecking)}
 	if userdb := filepath.Join(filepath.Dir(path), "auth-userdb"); isSocket(userdb) {
 		d.userdb = userdb
 	}
@@ -50,12 +50,10 @@ func (d *Dovecot) Verify(ctx context.Context, name, password string) (Account, e
 	if err != nil || strings.Contains(password, "\x00") || len(password) > maxPassword {
 		return Account{}, ErrBadCredentials
 	}
-	select {
-	case d.limiter <- struct{}{}:
-		defer func() { <-d.limiter }()
-	case <-ctx.Done():
-		return Account{}, fmt.Errorf("verify password of %s: %w", who, ctx.Err())
+	if err := d.limiter.enter(ctx, who); err != nil {
+		return Account{}, err
 	}
+	defer d.limiter.leave()
 	answer, err := d.authenticate(ctx, who, password)
 	if err != nil {
 		return Account{}, err

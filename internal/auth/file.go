@@ -34,7 +34,7 @@ type File struct {
 	stamp   stamp
 	users   *users
 	broken  error
-	limiter chan struct{}
+	limiter limiter
 	proved  proofs
 }
 
@@ -61,7 +61,7 @@ type user struct {
 // OpenFile reads a users file. Logins of name@domain find name when domain is
 // one of domains. A file that is missing is fs.ErrNotExist.
 func OpenFile(path string, domains []string) (*File, error) {
-	f := &File{path: path, limiter: make(chan struct{}, maxHashing()), proved: newProofs()}
+	f := &File{path: path, limiter: newLimiter(maxHashing()), proved: newProofs()}
 	for _, d := range domains {
 		f.domains = append(f.domains, address.DomainUnicode(d))
 	}

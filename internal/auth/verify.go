@@ -42,12 +42,10 @@ func (f *File) Verify(ctx context.Context, name, password string) (Account, erro
 	if one != nil && one.mayLogIn() {
 		check = one.secret
 	}
-	select {
-	case f.limiter <- struct{}{}:
-		defer func() { <-f.limiter }()
-	case <-ctx.Done():
-		return Account{}, fmt.Errorf("verify password of %s: %w", name, ctx.Err())
+	if err := f.limiter.enter(ctx, name); err != nil {
+		return Account{}, err
 	}
+	defer f.limiter.leave()
 	if !check.matches(password) || one == nil || !one.mayLogIn() {
 		return Account{}, ErrBadCredentials
 	}

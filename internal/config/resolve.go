@@ -206,7 +206,12 @@ func missing(val *value) error {
 	if _, err := os.Stat(val.texts[0]); !errors.Is(err, iofs.ErrNotExist) {
 		return nil
 	}
-	err := fmt.Errorf("%s: no such file", val.texts[0])
+	return val.missing(val.texts[0])
+}
+
+// missing is the error of a value that names a file which is not there.
+func (val *value) missing(path string) error {
+	err := fmt.Errorf("%s: no such file", path)
 	if val.source.kind == "flag" {
 		return status.Exit(status.ExNoInput, "--"+val.setting.Name, err)
 	}

@@ -1,14 +1,18 @@
 package config
 
 import (
+	"errors"
 	"fmt"
 	"io"
+	iofs "io/fs"
 	"math"
 	"net/netip"
 	"slices"
 	"strconv"
 	"strings"
 	"time"
+
+	"postbag/internal/status"
 )
 
 // A source says where a value comes from.
@@ -64,6 +68,17 @@ func (v *Values) IsSet(name string) bool { return v.get(name).source.kind != "de
 
 // Where says where the value of a setting comes from.
 func (v *Values) Where(name string) string { return v.get(name).source.where }
+
+// Unusable is the error of a setting whose value is well formed, but names what
+// cannot be used. A file that is missing and was named on the command line has exit
+// code 66, everything else 78.
+func (v *Values) Unusable(name string, err error) error {
+	var file *iofs.PathError
+	if errors.As(err, &file) && errors.Is(err, iofs.ErrNotExist) {
+		return v.get(name).missing(file.Path)
+	}
+	return status.Exit(status.ExConfig, name, err)
+}
 
 // FromFlag reports whether it was given on the command line.
 func (v *Values) FromFlag(name string) bool { return v.get(name).source.kind == "flag" }

@@ -150,6 +150,7 @@ func TestSyslogGetsADatagramForEachLine(t *testing.T) {
 	}
 	read := func(c *net.UnixConn) string {
 		buf := make([]byte, 1000)
+		c.SetReadDeadline(time.Now().Add(10 * time.Second))
 		n, err := c.Read(buf)
 		if err != nil {
 			t.Fatal(err)

@@ -44,7 +44,7 @@ func OpenAccounts(v *config.Values, key []byte) (*Accounts, error) {
 	for _, spec := range v.Strings("auth") {
 		d, err := auth.OpenSource(spec, a.domains)
 		if err != nil {
-			return nil, status.Exit(status.ExConfig, "auth", err)
+			return nil, v.Unusable("auth", err)
 		}
 		if f, ok := d.(*auth.File); ok && key != nil {
 			f.SetKey(key)

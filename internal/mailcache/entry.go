@@ -3,6 +3,7 @@ package mailcache
 import (
 	"encoding/binary"
 	"hash/crc32"
+	"io"
 	"os"
 	"time"
 )
@@ -61,11 +62,18 @@ func (c *Cache) flush() {
 	if _, err := c.file.Write(c.pending); err != nil {
 		c.broken.Store(true)
 		os.Remove(c.path) // perhaps a part of a frame is there
-	} else if c.scan() != nil {
+	} else if !c.written() {
 		c.restart()
 	}
 	c.pending = c.pending[:0]
 	clear(c.waiting)
+}
+
+// written reads the frames up to those just written, and reports whether they
+// can be read: a torn frame before them, of a writer who died, would hide them.
+func (c *Cache) written() bool {
+	end, err := c.file.Seek(0, io.SeekCurrent)
+	return err == nil && c.scan() == nil && c.scanned >= end
 }
 
 // Bits of the flags.

@@ -90,6 +90,32 @@ func TestOneThatIsRetriedByHandIsNotPutOff(t *testing.T) {
 	}
 }
 
+func TestOneThatIsRetriedByHandStaysSoWhileItWaitsForASlot(t *testing.T) {
+	b := newSlotBench()
+	b.give("x", b.grab("x"), errDead)
+	b.add("A", b.now.Add(time.Hour), false)
+	b.add("A", soon, false)
+	b.next()
+	b.acquire("x", 0, true) // somebody else's attempt has the only slot
+	if ok, why := b.acquire("x", 0, true); ok || why != nil {
+		t.Fatalf("%v, %v; want that it has to wait", ok, why)
+	}
+	b.end("A", b.now.Add(time.Hour), []string{"x"})
+	b.release("x", errDead)
+	st, ok := b.next()
+	if !ok || st.id != "A" || !st.eager {
+		t.Fatalf("%+v, %v; want A, still retried", st, ok)
+	}
+	if ok, _ := b.acquire("x", 0, st.eager); !ok {
+		t.Error("put off")
+	}
+	b.end("A", b.now.Add(time.Hour), nil)
+	b.now = b.now.Add(time.Hour)
+	if st, _ := b.next(); st.id != "A" || st.eager {
+		t.Errorf("%+v; want A, as any other", st)
+	}
+}
+
 func TestOneFailureAmongManyAnswersSuspendsNothing(t *testing.T) {
 	b := newSlotBench()
 	b.grab("x")

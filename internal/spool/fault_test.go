@@ -104,6 +104,33 @@ func stays(holds func(e *Entry) bool) func(e *Entry, err error) error {
 	}
 }
 
+func deleteOne(s *Spool) error { return s.Delete(ctx, one) }
+
+// goneIff is the check of what removes a message.
+func goneIff(e *Entry, err error) error {
+	if e != nil && err == nil {
+		return errors.New("it is still there")
+	}
+	return nil
+}
+
+// tornSetUp leaves half a record behind a whole one.
+func tornSetUp(s *Spool) error {
+	if err := attemptedSetUp(s); err != nil {
+		return err
+	}
+	whole, err := os.ReadFile(s.progressPath(one))
+	record := on(func(l *Locked) error { return l.Record(ctx, Event{Kind: Deferred, Rcpt: 1, Dest: "x"}) })
+	if err = errors.Join(err, record(s)); err != nil {
+		return err
+	}
+	st, err := os.Stat(s.progressPath(one))
+	if err != nil {
+		return err
+	}
+	return os.Truncate(s.progressPath(one), (int64(len(whole))+st.Size())/2)
+}
+
 var faultCases = []faultCase{
 	{"create", nil, create, thereIff},
 	{"create again after a crash", func(s *Spool) error {
@@ -119,9 +146,12 @@ var faultCases = []faultCase{
 		}
 		return nil
 	}},
-	{"remove", attemptedSetUp, on(func(l *Locked) error { return l.Remove(ctx) }), func(e *Entry, err error) error {
-		if e != nil && err == nil {
-			return errors.New("it is still there")
+	{"remove", attemptedSetUp, on(func(l *Locked) error { return l.Remove(ctx) }), goneIff},
+	{"delete", create, deleteOne, goneIff},
+	{"delete after an attempt", attemptedSetUp, deleteOne, goneIff},
+	{"lock after a torn record", tornSetUp, on(func(*Locked) error { return nil }), func(e *Entry, err error) error {
+		if e == nil || e.Progress.Attempts != 1 {
+			return errors.New("what was recorded before does not count")
 		}
 		return nil
 	}},
@@ -192,6 +222,58 @@ func onlyOne(root string) (found *Entry, err error) {
 		}
 	}
 	return found, s.Clean(ctx)
+}
+
+// A clean-up that fails takes nothing that is queued, and the next one does what
+// it left.
+func TestEachFaultAtEachStepOfCleaning(t *testing.T) {
+	orphan := ID("0006611E80000ABCDF")
+	mailtest.Faults(t, mailtest.FaultScenario{
+		Setup: func(fs *durable.FS, root string) {
+			s, err := Open(fs, root, Options{})
+			if err = errors.Join(err, attemptedSetUp(s), os.WriteFile(s.progressPath(orphan), []byte("x"), 0o600)); err != nil {
+				t.Fatal(err)
+			}
+		},
+		Run: func(fs *durable.FS, root string) error {
+			s, err := Open(fs, root, Options{})
+			if err != nil {
+				return err
+			}
+			return s.Clean(ctx)
+		},
+		Check: func(root string, _ error) error {
+			e, err := onlyOne(root) // cleans again
+			if err == nil && (e == nil || e.Damage != nil || e.Progress.Attempts != 1) {
+				err = fmt.Errorf("the message is %+v", e)
+			}
+			if left, _ := filepath.Glob(filepath.Join(root, "queue", "progress", "*")); len(left) != 1 {
+				err = errors.Join(err, fmt.Errorf("left: %q", left))
+			}
+			return err
+		},
+	})
+}
+
+// Opening makes the directories of a new spool; one that could not be made whole
+// is made so by the next.
+func TestEachFaultAtEachStepOfANewSpool(t *testing.T) {
+	mailtest.Faults(t, mailtest.FaultScenario{
+		Setup: func(*durable.FS, string) {},
+		Run: func(fs *durable.FS, root string) error {
+			_, err := Open(fs, filepath.Join(root, "a", "spool"), Options{})
+			return err
+		},
+		Check: func(root string, _ error) error {
+			dir := filepath.Join(root, "a", "spool")
+			s, err := Open(durable.New(), dir, Options{})
+			if err = errors.Join(err, create(s), dropOne(s)); err != nil {
+				return err
+			}
+			_, err = onlyOne(dir)
+			return err
+		},
+	})
 }
 
 func TestEachFaultAtEachStepOfADrop(t *testing.T) {

@@ -6,8 +6,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"postbag/internal/mailbox"
@@ -164,13 +166,25 @@ func (t *Tree) rename(from, to string) error {
 			return fmt.Errorf("rename %s to %s: %w", from, to, ErrExists)
 		}
 	}
-	for src, dst := range moves {
-		if err := t.fs.Rename(src, dst); err != nil {
-			return fmt.Errorf("rename %s to %s: %w", from, to, err)
-		}
+	if err := t.renameAll(moves); err != nil {
+		return fmt.Errorf("rename %s to %s: %w", from, to, err)
 	}
 	if err := t.fs.SyncDir(t.root); err != nil {
 		return fmt.Errorf("rename %s to %s: %w", from, to, err)
+	}
+	return nil
+}
+
+// renameAll renames directories: all, or as far as that goes none.
+func (t *Tree) renameAll(moves map[string]string) error {
+	sources := slices.Sorted(maps.Keys(moves))
+	for i, src := range sources {
+		if err := t.fs.RenameUnique(src, moves[src]); err != nil {
+			for _, done := range slices.Backward(sources[:i]) {
+				t.fs.Rename(moves[done], done)
+			}
+			return err
+		}
 	}
 	return nil
 }

@@ -137,7 +137,7 @@ func (b *box) insertWith(r *register, items []item) (uids []uint32, err error) {
 // again.
 func (b *box) insertOne(recs []mboxlog.Record, modseq uint64, l arrival) error {
 	at := usual(l.base, l.flags)
-	if err := b.certify(func() error { return b.rename("tmp/"+l.tmp, at) }); err != nil {
+	if err := b.certify(func() error { return b.settleIn(l.tmp, at) }); err != nil {
 		return err
 	}
 	l.tmp = ""

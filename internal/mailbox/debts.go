@@ -178,9 +178,13 @@ func (p *payer) arrivals() error {
 			continue
 		}
 		at := usual(p.st.base(r), r.disk)
-		err := p.rename("tmp/"+tmp, at)
+		err := p.settleIn(tmp, at)
 		if errors.Is(err, fs.ErrNotExist) {
-			err = nil // brought by one who died before he could note it
+			var there bool
+			if there, err = p.exists("tmp/" + tmp); there {
+				continue // in the next round
+			}
+			// Brought by one who died before he could note it.
 		}
 		if errors.Is(err, fs.ErrExist) {
 			// Renamed by link and unlink, and died in between.

@@ -5,14 +5,12 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"os"
 	"path/filepath"
 	"strings"
 	"testing"
 	"time"
 
 	"postbag/internal/durable"
-	"postbag/internal/maildir"
 	"postbag/internal/mailtest"
 )
 
@@ -57,33 +55,40 @@ func (x *faulty) tell(name string) {
 			if err != nil {
 				return err
 			}
-			x.say("letter %s %d %d %s %s. %d", name, v.UIDValidity(), l.UID, strings.TrimSpace(string(b)), l.Flags, l.ModSeq)
+			x.said = append(x.said, letterLine(name, v, l, strings.TrimSpace(string(b))))
 		}
 		return nil
 	})
 }
 
-func (x *faulty) append(name, text string) {
+func (x *faulty) append(name string, texts ...string) {
 	x.with(name, func(f *Folder) error {
 		a := f.NewAppend()
-		if err := a.Add(0, nil, time.Time{}, strings.NewReader(text+"\r\n")); err != nil {
-			return err
+		defer a.Discard()
+		for _, text := range texts {
+			if err := a.Add(0, nil, time.Time{}, strings.NewReader(text+"\r\n")); err != nil {
+				return err
+			}
 		}
 		uids, err := a.Commit(x.ctx)
-		if err == nil {
-			x.say("letter %s %d %d %s . 0", name, f.View().UIDValidity(), uids[0], text)
+		for i, text := range texts {
+			if err != nil {
+				x.say("refused %s 0 0 %s", name, text)
+			} else {
+				x.say("letter %s %d %d %s . 0 ? ?", name, f.View().UIDValidity(), uids[i], text)
+			}
 		}
 		return err
 	})
 }
 
-func (x *faulty) store(name string, flags Flags, uid uint32) {
+func (x *faulty) store(name string, flags Flags, keywords []string, uid uint32) {
 	x.with(name, func(f *Folder) error {
 		validity := f.View().UIDValidity()
 		x.say("try %s %d %d", name, validity, uid)
-		_, err := f.Store(x.ctx, []uint32{uid}, FlagChange{Set: flags, Replace: true}, Always)
+		_, err := f.Store(x.ctx, []uint32{uid}, FlagChange{Set: flags, SetKeywords: keywords, Replace: true}, Always)
 		if _, there := f.View().Index(uid); err == nil && there {
-			x.say("flags %s %d %d %s.", name, validity, uid, flags)
+			x.say("flags %s %d %d %s", name, validity, uid, flagsWord(flags, keywords))
 		}
 		return errors.Join(err, f.PayDebts(x.ctx))
 	})
@@ -101,42 +106,128 @@ func (x *faulty) expunge(name string, uid uint32) {
 	})
 }
 
-// Whatever fails on the disk: what was told holds for the next process.
+// move moves letters from A to B; do is Copy or Move.
+func (x *faulty) move(do func(context.Context, *Folder, []uint32, *Folder) (from, to []uint32, err error), uids ...uint32) {
+	x.with("A", func(src *Folder) error {
+		dst, err := x.s.Open(x.ctx, filepath.Join(x.root, ".B"))
+		if err != nil {
+			return err
+		}
+		defer dst.Close()
+		v, texts := src.View(), x.texts(src, uids)
+		moves := fmt.Sprintf("%p", do) == fmt.Sprintf("%p", Move)
+		for _, uid := range uids {
+			if moves {
+				x.say("leaving A %d %d", v.UIDValidity(), uid)
+			}
+		}
+		was, is, err := do(x.ctx, src, uids, dst)
+		for i := range was {
+			x.say("letter B %d %d %s ? 0 ? ?", dst.View().UIDValidity(), is[i], texts[was[i]])
+			if moves {
+				x.say("gone A %d %d", v.UIDValidity(), was[i])
+			}
+		}
+		return errors.Join(err, dst.PayDebts(x.ctx), src.PayDebts(x.ctx))
+	})
+}
+
+func (x *faulty) texts(f *Folder, uids []uint32) map[uint32]string {
+	texts := map[uint32]string{}
+	for _, uid := range uids {
+		c, err := f.Content(x.ctx, &Letter{UID: uid})
+		if err == nil {
+			b, _ := io.ReadAll(c)
+			c.Close()
+			texts[uid] = strings.TrimSpace(string(b))
+		}
+	}
+	return texts
+}
+
+func (x *faulty) compact(name string) {
+	x.with(name, func(f *Folder) error {
+		if err := f.PayDebts(x.ctx); err != nil {
+			return err
+		}
+		f.b.lock()
+		defer f.b.unlock()
+		return f.b.exclusive(x.ctx, func() error { return f.b.log.Compact(f.b.st.records) })
+	})
+}
+
+// Whatever fails on the disk: what was told holds for the next process, and what
+// was refused is not there.
 func TestFaultsOfAMailbox(t *testing.T) {
+	scenarios := map[string]func(x *faulty){
+		"one session": func(x *faulty) {
+			x.tell("A")
+			x.append("A", "new")
+			x.store("A", Seen, nil, 1)
+			x.expunge("A", 2)
+			x.append("B", "one")
+			x.tell("A")
+			x.store("A", Flagged, []string{"work"}, 3)
+			x.tell("A")
+		},
+		"several letters at once": func(x *faulty) {
+			x.append("B", "one", "two", "three")
+			x.tell("B")
+		},
+		"copy": func(x *faulty) { x.tell("A"); x.move(Copy, 1, 2); x.tell("B") },
+		"move": func(x *faulty) { x.tell("A"); x.move(Move, 1, 2); x.tell("B") },
+		"settle": func(x *faulty) {
+			x.tell("A")
+			x.with("A", func(f *Folder) error { return f.Settle(x.ctx) })
+			x.tell("A")
+		},
+		"compact": func(x *faulty) { x.tell("A"); x.expunge("A", 1); x.compact("A"); x.append("A", "new"); x.tell("A") },
+		"repair": func(x *faulty) {
+			x.tell("A")
+			x.errs = append(x.errs, x.s.Repair(x.ctx, filepath.Join(x.root, ".A")))
+			x.tell("A")
+		},
+		dovecotScenario: func(x *faulty) {
+			x.tell("A")
+			x.append("A", "new")
+			x.store("A", Seen, []string{"later"}, 12)
+			x.expunge("A", 11)
+			x.tell("A")
+		},
+	}
+	for name, run := range scenarios {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			faultsOf(t, name, run)
+		})
+	}
+}
+
+// dovecotScenario has Dovecot's lists.
+const dovecotScenario = "beside Dovecot's lists"
+
+func faultsOf(t *testing.T, name string, run func(x *faulty)) {
 	told := map[string][]string{}
 	mailtest.Faults(t, mailtest.FaultScenario{
 		Setup: func(fs *durable.FS, root string) {
-			for _, name := range []string{".A", ".B"} {
-				if err := maildir.Init(fs, filepath.Join(root, name), 0o700); err != nil {
-					t.Fatal(err)
-				}
-			}
-			for i := range 3 {
-				name := fmt.Sprintf(".A/new/170000000%d.M1P1.h", i)
-				if err := os.WriteFile(filepath.Join(root, name), []byte(fmt.Sprintf("old%d\n", i)), 0o600); err != nil {
-					t.Fatal(err)
-				}
+			crashSetUp(t, fs, root)
+			if name == dovecotScenario {
+				dovecotWasHere(t, filepath.Join(root, ".A"))
+				dovecotWasHere(t, filepath.Join(root, ".B"))
 			}
 		},
 		Run: func(fs *durable.FS, root string) error {
 			x := &faulty{ctx: t.Context(), root: root, s: NewStore(fs, Options{NoWatch: true, LockWait: time.Second})}
-			x.tell("A")
-			x.append("A", "new")
-			x.store("A", Seen, 1)
-			x.expunge("A", 2)
-			x.append("B", "one")
-			x.tell("A")
-			x.store("A", Flagged, 3)
-			x.tell("A")
+			run(x)
 			told[root] = x.said
 			return errors.Join(append(x.errs, x.s.Close())...)
 		},
 		Check: func(root string, _ error) error {
-			fs := durable.New()
-			if err := recoverCrash(fs, root); err != nil {
-				return err
+			err := errors.Join(rebooted(root), recoverCrash(durable.New(), root), checkCrash(root, told[root]))
+			if err == nil && name == dovecotScenario {
+				err = checkLists(root, readLists(root), told[root])
 			}
-			return checkCrash(root, told[root])
+			return err
 		},
 	})
 }

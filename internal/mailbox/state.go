@@ -206,7 +206,11 @@ func (s *state) applyPaidFlags(runs []Range) {
 func (s *state) applyRemoved(modseq uint64, runs []Range, debt bool) {
 	s.rows.remove(runs, func(r *row) {
 		if debt {
-			s.doomed[r.uid] = doom{base: string(s.names.get(r.name)), at: s.where(r)}
+			at := s.where(r)
+			if tmp, coming := s.coming[r.uid]; coming {
+				at = "tmp/" + tmp // nobody brings it to its place any more
+			}
+			s.doomed[r.uid] = doom{base: string(s.names.get(r.name)), at: at}
 		}
 		s.names.forget(r)
 		if r.owes {

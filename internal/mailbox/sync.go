@@ -270,4 +270,10 @@ func (b *box) rename(from, to string) error {
 	return b.store.fs.Rename(b.path(from), b.path(to))
 }
 
+// settleIn renames a file from tmp/ to its place, under a name that no other file
+// ever has.
+func (b *box) settleIn(tmp, at string) error {
+	return b.store.fs.RenameUnique(b.path("tmp/"+tmp), b.path(at))
+}
+
 var _ mboxlog.Reader = (*box)(nil)

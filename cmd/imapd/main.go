@@ -14,6 +14,7 @@ import (
 	"postbag/internal/mailbox"
 	"postbag/internal/maillog"
 	"postbag/internal/netserve"
+	"postbag/internal/quota"
 	"postbag/internal/status"
 )
 
@@ -29,7 +30,7 @@ func program() config.Program {
 		Usage: "serve mailboxes over IMAP",
 		Args:  "[check MAILDIR]",
 		More:  verbs,
-		Settings: wire.Settings(protocols, wire.Preauth,
+		Settings: wire.Settings(protocols, wire.Preauth, wire.Quota,
 			config.Setting{Name: "max-size", Arg: "SIZE", Usage: "largest message in APPEND", Kind: config.Size, Default: "50M"},
 			config.Setting{Name: "repair", FlagOnly: true, Kind: config.Switch, Usage: "with check: mend what can be mended"}),
 		Run:   run,
@@ -52,7 +53,8 @@ func run(ctx context.Context, v *config.Values) error {
 		return err
 	}
 	defer d.Close()
-	return d.ServeMailboxes(ctx, "* BYE [UNAVAILABLE] too many connections, try again later\r\n", func(store *mailbox.Store, preauth *auth.Account) wire.Handler {
+	limit := quota.Limit{Bytes: v.Size("quota")}
+	return d.ServeMailboxes(ctx, "* BYE [UNAVAILABLE] too many connections, try again later\r\n", limit, func(store *mailbox.Store, preauth *auth.Account) wire.Handler {
 		server := newServer(ctx, d, store, preauth)
 		return func(ctx context.Context, c *netserve.Conn) error { return server.Serve(ctx, c) }
 	})

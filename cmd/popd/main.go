@@ -12,6 +12,7 @@ import (
 	"postbag/internal/maillog"
 	"postbag/internal/netserve"
 	"postbag/internal/popsrv"
+	"postbag/internal/quota"
 )
 
 var protocols = []string{"pop3", "pop3s"}
@@ -39,7 +40,8 @@ func run(ctx context.Context, v *config.Values) error {
 		return err
 	}
 	defer d.Close()
-	return d.ServeMailboxes(ctx, "-ERR [SYS/TEMP] too many connections, try again later\r\n", func(store *mailbox.Store, preauth *auth.Account) wire.Handler {
+	noLimit := quota.Limit{} // nothing is added here
+	return d.ServeMailboxes(ctx, "-ERR [SYS/TEMP] too many connections, try again later\r\n", noLimit, func(store *mailbox.Store, preauth *auth.Account) wire.Handler {
 		server := newServer(ctx, d, store, preauth)
 		return func(ctx context.Context, c *netserve.Conn) error { return server.Serve(ctx, c) }
 	})

@@ -17,6 +17,7 @@ import (
 	"postbag/internal/config"
 	"postbag/internal/deliver"
 	"postbag/internal/queue"
+	"postbag/internal/quota"
 	"postbag/internal/recipient"
 	"postbag/internal/resolve"
 	"postbag/internal/smtpout"
@@ -52,7 +53,9 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 	if err != nil {
 		return nil, err
 	}
-	local := &deliver.Local{FS: d.FS, Hostname: v.String("hostname"), Trusted: d.Spool.Path("mail")}
+	local := &deliver.Local{
+		FS: d.FS, Hostname: v.String("hostname"), Trusted: d.Spool.Path("mail"), Quota: quota.Limit{Bytes: v.Size("quota")},
+	}
 	events := eventLog{d.Log}
 	h.intake = &queue.Intake{Spool: d.Spool, Resolver: h, Local: local, Events: events}
 	h.runner = &queue.Runner{

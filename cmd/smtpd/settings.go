@@ -48,7 +48,7 @@ func settings() []config.Setting {
 			relay[i].Valid = wire.ValidSmarthost
 		}
 	}
-	return wire.Settings(protocols, config.Join(relay, own)...)
+	return wire.Settings(protocols, config.Join(relay, own, []config.Setting{wire.Quota})...)
 }
 
 // check is for --check.

@@ -41,6 +41,7 @@ import (
 	"postbag/internal/durable"
 	"postbag/internal/mailbox"
 	"postbag/internal/maildir"
+	"postbag/internal/quota"
 )
 
 // Errors that callers tell apart with errors.Is.
@@ -96,6 +97,9 @@ func Open(ctx context.Context, store *mailbox.Store, root string, o Options) (*T
 
 // Close gives the tree back. Folders opened through it stay open.
 func (t *Tree) Close() error { return nil }
+
+// Quota says how much the account may hold, and holds.
+func (t *Tree) Quota() *quota.Quota { return t.store.Quota(t.root) }
 
 // Separator stands between the levels of names.
 func (t *Tree) Separator() byte { return t.sep }

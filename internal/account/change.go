@@ -87,7 +87,8 @@ func (t *Tree) Delete(ctx context.Context, name string) error {
 		if err := t.fs.SyncDir(t.root); err != nil {
 			return fmt.Errorf("delete %s: %w", name, err)
 		}
-		t.remove(grave) // what stays is swept by the next Open
+		t.remove(grave)         // what stays is swept by the next Open
+		_ = t.Quota().Recount() // else whoever asks for room counts
 		return nil
 	})
 }

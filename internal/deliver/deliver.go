@@ -29,6 +29,7 @@ import (
 	"postbag/internal/address"
 	"postbag/internal/durable"
 	"postbag/internal/maildir"
+	"postbag/internal/quota"
 	"postbag/internal/status"
 )
 
@@ -47,6 +48,7 @@ type Local struct {
 	FS       *durable.FS
 	Hostname string           // in the names of letters
 	Trusted  string           // directory in which root makes Maildirs for accounts; "": none
+	Quota    quota.Limit      // of each account; the zero value leaves it to the account's own (package quota)
 	Now      func() time.Time // nil: time.Now
 }
 
@@ -60,10 +62,11 @@ func (l *Local) now() time.Time {
 // A Letter is on its way into a Mailbox. It is for one goroutine at a time.
 type Letter struct {
 	*maildir.Letter
-	fs   *durable.FS
-	who  durable.Owner
-	box  Mailbox
-	loop loopFinder
+	fs    *durable.FS
+	who   durable.Owner
+	box   Mailbox
+	loop  loopFinder
+	quota *quota.Quota
 }
 
 // Begin starts a letter from the reverse-path from, with the fields of final
@@ -99,7 +102,10 @@ func (l *Local) Begin(ctx context.Context, box Mailbox, from address.Address) (*
 	if !from.IsNull() && !box.Sender.IsNull() {
 		from = box.Sender
 	}
-	letter := &Letter{Letter: m, fs: fs, who: who, box: box, loop: loopFinder{address: box.Address.String()}}
+	letter := &Letter{
+		Letter: m, fs: fs, who: who, box: box, loop: loopFinder{address: box.Address.String()},
+		quota: quota.New(fs, maildir.Root(box.Dir), l.Quota),
+	}
 	if _, err := m.Write(finalFields(from, box.Address)); err != nil {
 		m.Discard()
 		return nil, err
@@ -125,11 +131,14 @@ func (l *Letter) Write(p []byte) (int, error) {
 }
 
 // Sync makes the letter durable in tmp/. A letter that has been here before is
-// refused for good.
+// refused for good, one that its mailbox has no room for until there is room.
 func (l *Letter) Sync() error {
 	if l.loop.found {
 		return status.Perm("deliver to "+l.box.Address.String(), "5.4.6", "mail forwarding loop",
 			errors.New("it has a Delivered-To field of this address"))
+	}
+	if err := l.quota.Check(quota.Usage{Bytes: l.Size(), Letters: 1}); err != nil {
+		return err
 	}
 	return l.Letter.Sync(time.Time{})
 }
@@ -140,5 +149,15 @@ func (l *Letter) Commit(ctx context.Context) error {
 	if _, err := l.Place(ctx, "new", ""); err != nil {
 		return err
 	}
-	return l.SyncDir()
+	return l.settle()
+}
+
+// settle makes the place of the letter durable, and notes what it takes.
+func (l *Letter) settle() error {
+	size := l.Size()
+	if err := l.SyncDir(); err != nil {
+		return err
+	}
+	l.quota.Note(quota.Usage{Bytes: size, Letters: 1})
+	return nil
 }

@@ -14,6 +14,7 @@ import (
 	"postbag/internal/address"
 	"postbag/internal/durable"
 	"postbag/internal/maildir"
+	"postbag/internal/quota"
 	"postbag/internal/status"
 )
 
@@ -228,5 +229,39 @@ func TestAMessageThatCannotBeReadIsNotDelivered(t *testing.T) {
 	got := l.Maildirs(ctx, m, []Box{{Mailbox: box(dir, "a@x")}}, (&journal{}).note)
 	if got[0].Err == nil || inTmp(dir) != 0 {
 		t.Errorf("%v, %d in tmp", got[0].Err, inTmp(dir))
+	}
+}
+
+func TestAFullMailboxTakesNoMore(t *testing.T) {
+	l := &Local{FS: durable.New(), Hostname: "h", Quota: quota.Limit{Bytes: 150}}
+	dir := filepath.Join(t.TempDir(), "Maildir")
+	j := &journal{}
+	one := []Box{{Mailbox: box(dir, "a@x")}}
+	if got := l.Maildirs(ctx, mail("S: x\n\n"+strings.Repeat("x", 40)), one, j.note); got[0].Err != nil {
+		t.Fatal(got[0].Err)
+	}
+	for _, tt := range []struct {
+		octets int
+		want   string
+	}{{60, "452 4.2.2 mailbox is full"}, {200, "552 5.2.2 message is larger than the mailbox may be"}, {5, ""}} {
+		letter, err := l.Begin(ctx, one[0].Mailbox, addr("b@y"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		letter.Write([]byte("S: x\n\n" + strings.Repeat("x", tt.octets)))
+		err = letter.Sync()
+		if err == nil {
+			err = letter.Commit(ctx)
+		}
+		letter.Discard()
+		if err != nil && status.Diagnostic(err) != tt.want || err == nil && tt.want != "" {
+			t.Errorf("%d octets: %v, want %s", tt.octets, err, tt.want)
+		}
+	}
+	if got := l.Maildirs(ctx, mail("S: x\n\n"+strings.Repeat("x", 60)), one, j.note); status.Diagnostic(got[0].Err) != "452 4.2.2 mailbox is full" {
+		t.Errorf("from the queue: %v", got[0].Err)
+	}
+	if n := len(letters(t, dir)); n != 2 || inTmp(dir) != 0 {
+		t.Errorf("%d letters, %d in tmp", n, inTmp(dir))
 	}
 }

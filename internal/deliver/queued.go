@@ -169,7 +169,7 @@ func (b *batch) place(ctx context.Context) {
 		if b.results[i].Err != nil {
 			continue
 		}
-		if err := b.letters[k].SyncDir(); err != nil {
+		if err := b.letters[k].settle(); err != nil {
 			b.results[i].Err = err
 			continue
 		}

@@ -23,6 +23,10 @@ func (s *FS) As(o Owner) *FS {
 	return &as
 }
 
+// Do runs f, which asks things of a file system that FS has no method for, in the
+// name that s works in.
+func (s *FS) Do(f func() error) error { return s.owner.Do(f) }
+
 // Do runs f with the ids of o for everything that f asks of a file system. It
 // takes a thread for that, not the process.
 func (o Owner) Do(f func() error) error {

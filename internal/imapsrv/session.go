@@ -244,8 +244,9 @@ func (s *session) failed(err error) *answer {
 		mailbox.ErrInUse: "[INUSE] mailbox is in use, try again later", mailbox.ErrExpunged: "[EXPUNGEISSUED] some messages are gone",
 		mailbox.ErrGone: "[NONEXISTENT] mailbox is gone", account.ErrNoFolder: "[NONEXISTENT] no such mailbox",
 		account.ErrExists: "[ALREADYEXISTS] mailbox exists already", account.ErrBadName: "[CANNOT] not a name for a mailbox",
-		account.ErrBadUse: "[USEATTR] no mailbox can be made for that use, or another one has it",
-		account.ErrInbox:  "[CANNOT] INBOX cannot be deleted", account.ErrTooMany: "[METADATA TOOMANY] no room for more entries",
+		mailbox.ErrOverQuota: "[OVERQUOTA] no room for it", // RFC 5530 section 3
+		account.ErrBadUse:    "[USEATTR] no mailbox can be made for that use, or another one has it",
+		account.ErrInbox:     "[CANNOT] INBOX cannot be deleted", account.ErrTooMany: "[METADATA TOOMANY] no room for more entries",
 	} {
 		if errors.Is(err, target) {
 			return &answer{"NO", text}

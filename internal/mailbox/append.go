@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"path/filepath"
 	"strconv"
 	"time"
 
+	"postbag/internal/maildir"
 	"postbag/internal/mboxlog"
+	"postbag/internal/quota"
 )
 
 // An Append adds letters to a folder, all of them or none.
@@ -20,6 +23,7 @@ type Append struct {
 // An item is a letter that lies in tmp/ and is on its way to a UID.
 type item struct {
 	arrival
+	size    int64 // of its file
 	discard func()
 }
 
@@ -48,7 +52,7 @@ func (a *Append) Add(flags Flags, keywords []string, internal time.Time, r io.Re
 			internal: internal.Unix(), wire: wire,
 			base: sizedName(l.Unique(), l.Size(), wire), tmp: l.Unique(),
 		},
-		discard: l.Discard,
+		size: l.Size(), discard: l.Discard,
 	})
 	return nil
 }
@@ -66,6 +70,9 @@ func (a *Append) Commit(ctx context.Context) (uids []uint32, err error) {
 	}
 	defer a.Discard()
 	b := a.b
+	if err := b.room(ctx, a.items); err != nil {
+		return nil, fmt.Errorf("append to %s: %w", b.dir, err)
+	}
 	if err := b.lockCtx(ctx); err != nil {
 		return nil, err
 	}
@@ -96,7 +103,52 @@ func (b *box) insert(items []item) (uids []uint32, err error) {
 		uids, err = b.insertWith(r, items)
 		return err
 	})
+	if err == nil {
+		b.quota.Note(usage(items))
+	}
 	return uids, err
+}
+
+// room tells whether the account may have that much more. What has been expunged
+// and is still there makes room first.
+func (b *box) room(ctx context.Context, items []item) error {
+	err := b.quota.Check(usage(items))
+	if errors.Is(err, ErrOverQuota) && b.store.payAccount(ctx, maildir.Root(b.dir)) > 0 {
+		err = b.quota.Check(usage(items))
+	}
+	return err
+}
+
+// payAccount pays the debts of all folders of an account that are open here, and
+// tells how many had any.
+func (s *Store) payAccount(ctx context.Context, root string) (n int) {
+	s.mu.Lock()
+	var boxes []*box
+	for dir, b := range s.boxes {
+		if dir == root || filepath.Dir(dir) == root {
+			boxes = append(boxes, b)
+		}
+	}
+	s.mu.Unlock()
+	for _, b := range boxes {
+		if b.indebted() && b.payAll(ctx) == nil {
+			n++
+		}
+	}
+	return n
+}
+
+func (b *box) indebted() bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.st.debts()
+}
+
+func usage(items []item) (sum quota.Usage) {
+	for i := range items {
+		sum = sum.Add(quota.Usage{Bytes: items[i].size, Letters: 1})
+	}
+	return sum
 }
 
 func (b *box) insertWith(r *register, items []item) (uids []uint32, err error) {

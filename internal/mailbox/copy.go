@@ -21,6 +21,9 @@ func Copy(ctx context.Context, src *Folder, uids []uint32, dst *Folder) (from, t
 		return nil, nil, wrapCopy(src, dst, err)
 	}
 	defer discard(&items)
+	if err := dst.b.room(ctx, items); err != nil {
+		return nil, nil, wrapCopy(src, dst, err)
+	}
 	err = dst.change(ctx, func() (err error) {
 		to, err = dst.b.insert(items)
 		return err
@@ -147,7 +150,19 @@ func (b *box) bring(ctx context.Context, src *box, uid uint32, a arrival) (item,
 		}
 		return b.duplicate(path, a.tmp)
 	})
+	if it.size = n.Size; err == nil && n.Size < 0 {
+		it.size = fileSize(tmp)
+	}
 	return it, err
+}
+
+// fileSize is the size of a file; 0 when it is not there.
+func fileSize(path string) int64 {
+	st, err := os.Lstat(path)
+	if err != nil {
+		return 0
+	}
+	return st.Size()
 }
 
 // link makes tmp another name of a letter. What other programs delivered may

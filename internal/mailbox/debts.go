@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"postbag/internal/maildir"
+	"postbag/internal/quota"
 )
 
 // Debts: what clients have been told and the log knows, but names and files do
@@ -123,10 +124,14 @@ type payer struct {
 	flagged []uint32
 	gone    []uint32
 	touched bool // new/ or cur/ is to be synced before anything counts as paid
+	freed   quota.Usage
 }
 
 func (p *payer) step() error {
 	err := errors.Join(p.arrivals(), p.flags(), p.expunges())
+	if p.freed.Letters < 0 {
+		p.quota.Note(p.freed)
+	}
 	if serr := p.finish(); serr != nil {
 		return serr
 	}
@@ -282,9 +287,14 @@ func (p *payer) expunges() error {
 		p.sweep()
 		p.swept = now
 	}
+	counted := p.quota.Kept()
 	for uid, d := range p.st.doomed {
 		if len(p.gone) >= payStep {
 			return nil
+		}
+		size := int64(0)
+		if counted {
+			size = p.sizeAt(d.at)
 		}
 		err := p.takeAway(uid, d.at, alone && d.ours)
 		if errors.Is(err, fs.ErrNotExist) {
@@ -296,8 +306,17 @@ func (p *payer) expunges() error {
 		}
 		p.touched = true
 		p.gone = append(p.gone, uid)
+		p.freed = p.freed.Add(quota.Usage{Bytes: -size, Letters: -1})
 	}
 	return nil
+}
+
+// sizeAt is the size of a letter's file, from its name if that says.
+func (b *box) sizeAt(at string) int64 {
+	if n := maildir.ParseName(filepath.Base(at)); n.Size >= 0 {
+		return n.Size
+	}
+	return fileSize(b.path(at))
 }
 
 func (p *payer) takeAway(uid uint32, at string, alone bool) error {

@@ -559,12 +559,56 @@ func TestUIDVALIDITYGrowsInTheWholeTree(t *testing.T) {
 	}
 	hidden := filepath.Join(filepath.Dir(root), ".maildir")
 	x.must(maildir.Init(durable.New(), hidden, 0o700))
-	if got := rootOf(hidden); got != hidden {
-		t.Errorf("rootOf(%q) = %q", hidden, got)
+	if got := maildir.Root(hidden); got != hidden {
+		t.Errorf("maildir.Root(%q) = %q", hidden, got)
 	}
 	for text, want := range map[string]uint32{"": 0, "5\n7\n6\n": 7, "5\n12": 12, "x\n-1\n99999999999\n3\n": 3} {
 		if got := lastValidity(text); got != want {
 			t.Errorf("lastValidity(%q) = %d, want %d", text, got, want)
 		}
 	}
+}
+
+func TestWhatComesAndGoesIsNotedForTheQuota(t *testing.T) {
+	x := newFixture(t)
+	x.deliver("a\n")
+	f := x.open(x.store)
+	x.wantView(f, "1:")
+	x.write("maildirsize", "1000S\n2 1\n")
+	x.append(f, "four")                         // 4 octets on the disk
+	_, _, err := Copy(x.ctx, f, []uint32{1}, f) // 2, without a size in its name
+	x.must(err)
+	_, _, err = Move(x.ctx, f, []uint32{2}, f)
+	x.must(err)
+	x.expunge(f, 1)
+	x.must(f.PayDebts(x.ctx))
+	limit, usage, err := x.store.Quota(x.dir).State()
+	if got, want := fmt.Sprint(limit, usage), "1000S {6 2}"; got != want || err != nil {
+		t.Errorf("quota is %s, %v, want %s", got, err, want)
+	}
+	text, err := os.ReadFile(filepath.Join(x.dir, "maildirsize"))
+	x.must(err)
+	x.must(x.store.Quota(x.dir).Recount())
+	if _, again, err := x.store.Quota(x.dir).State(); again != usage || err != nil {
+		t.Errorf("counted it is %v, %v; noted was %q", again, err, text)
+	}
+}
+
+func TestOverTheQuotaNothingIsAdded(t *testing.T) {
+	x := newFixture(t)
+	x.write("maildirsize", "7S\n")
+	f := x.open(x.store)
+	x.append(f, "four")
+	a := f.NewAppend()
+	x.must(a.Add(0, nil, time.Time{}, strings.NewReader("four\r\n")))
+	if uids, err := a.Commit(x.ctx); !errors.Is(err, ErrOverQuota) {
+		t.Errorf("Commit() = %v, %v", uids, err)
+	}
+	if from, _, err := Copy(x.ctx, f, []uint32{1}, f); !errors.Is(err, ErrOverQuota) {
+		t.Errorf("Copy() = %v, %v", from, err)
+	}
+	if left, _ := os.ReadDir(filepath.Join(x.dir, "tmp")); len(left) > 0 {
+		t.Errorf("left in tmp: %v", left)
+	}
+	x.wantView(f, "1:")
 }

@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"postbag/internal/durable"
+	"postbag/internal/maildir"
+	"postbag/internal/quota"
 	"postbag/internal/status"
 )
 
@@ -25,6 +27,8 @@ var (
 	ErrExpunged = errors.New("letter is expunged")
 	// ErrClosed means that the Store or the Folder has been closed.
 	ErrClosed = errors.New("mailbox is closed")
+	// ErrOverQuota means that there is no room for more letters: NO [OVERQUOTA].
+	ErrOverQuota = quota.ErrOver
 )
 
 // Options of a Store. The zero value works.
@@ -34,6 +38,7 @@ type Options struct {
 	Log      *slog.Logger     // what was mended and what could not be; default none
 	LockWait time.Duration    // how long to try for another process's lock; default 10 s
 	NoWatch  bool             // do not use inotify: only look every half second
+	Quota    quota.Limit      // of each account; the zero value leaves it to the account's own (package quota)
 }
 
 // A Store gives out folders. A process has one: its sessions on a folder share
@@ -73,6 +78,11 @@ func NewStore(fs *durable.FS, o Options) *Store {
 
 // FS is what the Store changes files with.
 func (s *Store) FS() *durable.FS { return s.fs }
+
+// Quota is that of the account which the folder in dir belongs to.
+func (s *Store) Quota(dir string) *quota.Quota {
+	return quota.New(s.fs, maildir.Root(dir), s.o.Quota)
+}
 
 // Open opens the folder whose new/, cur/ and tmp/ are below dir. Letters that
 // came since the last time have no UID before the first Sync. The caller closes

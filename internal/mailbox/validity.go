@@ -2,13 +2,13 @@ package mailbox
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
 
 	"postbag/internal/durable"
+	"postbag/internal/maildir"
 )
 
 // validityName is the file at a Maildir's root that remembers every
@@ -16,25 +16,11 @@ import (
 // crash can take nothing back; the greatest whole line counts.
 const validityName = "postbag.uidvalidity"
 
-// rootOf is the directory that a folder's tree begins at: Maildir++ folders
-// are directories beside the cur/ of a Maildir whose names begin with a dot. A
-// Maildir that is itself called ~/.maildir is its own root.
-func rootOf(dir string) string {
-	above := filepath.Dir(dir)
-	if !strings.HasPrefix(filepath.Base(dir), ".") {
-		return dir
-	}
-	if st, err := os.Stat(filepath.Join(above, "cur")); err != nil || !st.IsDir() {
-		return dir
-	}
-	return above
-}
-
 // nextValidity gives a UIDVALIDITY that no folder of the tree has ever had:
 // max(now, last + 1), or notes given, if it is not 0, as one that has been given
 // by another server. It is on the disk when nextValidity returns.
 func nextValidity(s *Store, dir string, given uint32) (uint32, error) {
-	root := rootOf(dir)
+	root := maildir.Root(dir)
 	f, err := s.fs.OpenAppend(filepath.Join(root, validityName), 0o600)
 	if err != nil {
 		return 0, err

@@ -2,6 +2,8 @@ package maildir
 
 import (
 	"encoding/base64"
+	"os"
+	"path/filepath"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
@@ -151,4 +153,18 @@ func Split(dir string) (names []string, ok bool) {
 		names[i] = DecodeFolder(name)
 	}
 	return names, true
+}
+
+// Root is the directory that the tree of a folder begins at: Maildir++ folders
+// are directories beside the cur/ of a Maildir whose names begin with a dot. A
+// Maildir that is itself called ~/.maildir is its own root.
+func Root(dir string) string {
+	above := filepath.Dir(dir)
+	if !strings.HasPrefix(filepath.Base(dir), ".") {
+		return dir
+	}
+	if st, err := os.Stat(filepath.Join(above, "cur")); err != nil || !st.IsDir() {
+		return dir
+	}
+	return above
 }

@@ -5,6 +5,7 @@ import (
 	"strconv"
 	"strings"
 
+	"postbag/internal/quota"
 	"postbag/internal/status"
 )
 
@@ -125,9 +126,10 @@ func (s *session) replies(m *envelope) int {
 	return 1
 }
 
-// logFailure records why a letter was not taken.
+// logFailure records why a letter was not taken. A full mailbox is its owner's
+// affair.
 func (s *session) logFailure(id string, err error) {
-	ours := status.ClassOf(err) == status.Temporary
+	ours := status.ClassOf(err) == status.Temporary && !errors.Is(err, quota.ErrOver)
 	s.Log.NotTaken(s.ctx, id, s.peerIP(), replyCode(err), err, ours)
 }
 

@@ -7,20 +7,22 @@ import (
 	"postbag/internal/auth"
 	"postbag/internal/mailbox"
 	"postbag/internal/netserve"
+	"postbag/internal/quota"
 )
 
 // A Handler runs one session.
 type Handler func(ctx context.Context, c *netserve.Conn) error
 
-// ServeMailboxes runs sessions over one store of mailboxes. What handler gives is
+// ServeMailboxes runs sessions over one store of mailboxes, whose accounts may hold
+// limit. What handler gives is
 // asked for again at each reload; the account is that of --preauth, or nil. busy is
 // for clients that are one too many.
-func (d *Daemon) ServeMailboxes(ctx context.Context, busy string, handler func(*mailbox.Store, *auth.Account) Handler) error {
+func (d *Daemon) ServeMailboxes(ctx context.Context, busy string, limit quota.Limit, handler func(*mailbox.Store, *auth.Account) Handler) error {
 	preauth, err := d.Preauth(ctx)
 	if err != nil {
 		return err
 	}
-	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: d.Values.String("hostname"), Log: d.Log.Logger()})
+	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: d.Values.String("hostname"), Log: d.Log.Logger(), Quota: limit})
 	defer store.Close()
 	var now atomic.Pointer[Handler]
 	take := func() error {

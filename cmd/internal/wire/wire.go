@@ -44,6 +44,10 @@ func Settings(protocols []string, own ...config.Setting) []config.Setting {
 var Preauth = config.Setting{Name: "preauth", Arg: "USER", OwnOnly: true,
 	Usage: "with --inetd: the session is that user's from the start, as in ssh host imapd --inetd --preauth $USER"}
 
+// Quota is the setting of daemons that add letters to accounts.
+var Quota = config.Setting{Name: "quota", Arg: "SIZE", Kind: config.Size, Default: "0",
+	Usage: "what the letters of an account may take; 0: as maildirsize in its Maildir says"}
+
 // A Daemon is what is common to smtpd, popd and imapd. Whoever Opens it Closes it
 // at the end of the program.
 type Daemon struct {

@@ -1,0 +1,42 @@
+package imapsrv
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+)
+
+func TestNoRoom(t *testing.T) {
+	f := newFixture(t)
+	f.deliver("1.M1.h", "Subject: x\n\ny\n")
+	if err := os.WriteFile(filepath.Join(f.root, "maildirsize"), []byte("45S\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.talk(f.dial(), "login\n"+`
+		C a SELECT INBOX
+		S...
+		S a OK .*
+		C b COPY 1 INBOX
+		S...
+		S b OK .*
+		C c COPY 1 INBOX
+		S...
+		S c OK .*
+		C d COPY 1 INBOX
+		S d NO \[OVERQUOTA\] .*
+		C e APPEND INBOX [[Subject: y\r\n\r\n]]
+		S e NO \[OVERQUOTA\] .*
+		C f STORE 1:2 +FLAGS.SILENT (\Deleted)
+		S f OK .*
+		C g EXPUNGE
+		S...
+		S g OK .*
+		C h CREATE A
+		S h OK .*
+		C i COPY 1 A
+		S...
+		S i OK .*
+		C j MOVE 1 A
+		S...
+		S j OK .*`)
+}

@@ -168,6 +168,7 @@ func (s *session) lookInto(name string) (*session, error) {
 	}
 	at := *s
 	v := folder.View()
-	at.sel = &selected{name: name, folder: folder, view: v, readOnly: true, recent: v.RecentAbove()}
+	at.sel = &selected{name: name, folder: folder, view: v, readOnly: true}
+	at.sel.claimRecent(s.ctx)
 	return &at, nil
 }

@@ -33,7 +33,7 @@ func (r *row) Last() bool  { return r.pos == r.sel.view.Len()-1 }
 
 func (r *row) HasFlag(flag string) bool {
 	if strings.EqualFold(flag, `\Recent`) {
-		return r.letter.UID > r.sel.recent
+		return r.sel.recent.has(r.letter.UID)
 	}
 	for _, f := range flagNames {
 		if strings.EqualFold(f.name, flag) {

@@ -16,7 +16,7 @@ type selected struct {
 	folder   *mailbox.Folder
 	view     *mailbox.View
 	readOnly bool
-	recent   uint32            // letters with a greater UID are recent
+	recent   recents           // letters with \Recent
 	saved    []uint32          // result of SEARCH that `$` stands for: UIDs
 	keywords map[string]bool   // those that FLAGS has told of
 	told     map[uint32]uint64 // UID to modseq whose flags were told, or need not be
@@ -81,7 +81,7 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 		return "", err
 	}
 	sel := &selected{name: s.tree.Canonical(name), folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, mine: map[uint32]bool{}}
-	sel.recent = sel.view.RecentAbove()
+	sel.claimRecent(s.ctx)
 	sel.cancel = folder.Subscribe(s.wake)
 	s.sel = sel
 	s.describe(name)
@@ -104,7 +104,7 @@ func (s *session) describe(name string) {
 	}
 	s.line(fmt.Sprintf("* %d EXISTS", v.Len()))
 	if !s.rev2 {
-		s.line(fmt.Sprintf("* %d RECENT", s.sel.recentCount(v)))
+		s.line(fmt.Sprintf("* %d RECENT", s.sel.recent.count(v)))
 		if i, ok := v.FirstUnseen(); ok && !s.uidonly {
 			s.line(fmt.Sprintf("* OK [UNSEEN %d] first unseen", i+1))
 		}
@@ -118,12 +118,6 @@ func (s *session) describe(name string) {
 }
 
 const systemFlags = `\Answered \Flagged \Deleted \Seen \Draft $Forwarded`
-
-// recentCount is the number of letters that no session has been shown before.
-func (sel *selected) recentCount(v *mailbox.View) int {
-	i, _ := v.Index(sel.recent + 1)
-	return v.Len() - i
-}
 
 func (s *session) doUnselect() (string, error) {
 	if err := s.crlf(); err != nil {
@@ -173,6 +167,7 @@ func (s *session) step(mayExpunge bool) {
 	s.tellExpunged(d.Expunged)
 	sel.view = cur
 	if d.Added > 0 {
+		sel.claimRecent(s.ctx)
 		s.tellAdded(d.Added)
 	}
 	for _, uid := range d.Changed {
@@ -190,7 +185,7 @@ func (s *session) tellAdded(n int) {
 	sel := s.sel
 	s.line(fmt.Sprintf("* %d EXISTS", sel.view.Len()))
 	if !s.rev2 {
-		s.line(fmt.Sprintf("* %d RECENT", sel.recentCount(sel.view)))
+		s.line(fmt.Sprintf("* %d RECENT", sel.recent.count(sel.view)))
 	}
 	if !sel.readOnly {
 		sel.folder.SettleSoon()
@@ -286,7 +281,7 @@ func (s *session) appendFlags(b []byte, l *mailbox.Letter) []byte {
 	for _, k := range l.Keywords {
 		add(k)
 	}
-	if !s.rev2 && l.UID > s.sel.recent {
+	if !s.rev2 && s.sel.recent.has(l.UID) {
 		add(`\Recent`)
 	}
 	return append(b, ')')

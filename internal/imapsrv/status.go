@@ -85,7 +85,7 @@ func (s *session) statusNumber(f *mailbox.Folder, v *mailbox.View, item string) 
 	case "MESSAGES":
 		return int64(v.Len()), nil
 	case "RECENT":
-		i, _ := v.Index(v.RecentAbove() + 1)
+		i, _ := v.Index(f.RecentAbove() + 1)
 		return int64(v.Len() - i), nil
 	case "UIDNEXT":
 		return int64(v.UIDNext()), nil

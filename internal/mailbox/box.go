@@ -320,7 +320,7 @@ func (b *box) published() bool {
 	defer b.mu.Unlock()
 	old := b.view.Load()
 	return old != nil && old.modseq == b.st.modseq && old.uidNext == b.st.uidNext &&
-		old.validity == b.st.validity && old.recent == b.st.recent && old.length == b.st.rows.length
+		old.validity == b.st.validity && old.length == b.st.rows.length
 }
 
 func mailboxID(id [16]byte) string { return "F" + hex.EncodeToString(id[:]) }

@@ -178,7 +178,10 @@ func TestFaultsOfAMailbox(t *testing.T) {
 		"move": func(x *faulty) { x.tell("A"); x.move(Move, 1, 2); x.tell("B") },
 		"settle": func(x *faulty) {
 			x.tell("A")
-			x.with("A", func(f *Folder) error { return f.Settle(x.ctx) })
+			x.with("A", func(f *Folder) error {
+				_, err := f.ClaimRecent(x.ctx, f.View())
+				return errors.Join(err, f.Settle(x.ctx))
+			})
 			x.tell("A")
 		},
 		"compact": func(x *faulty) { x.tell("A"); x.expunge("A", 1); x.compact("A"); x.append("A", "new"); x.tell("A") },

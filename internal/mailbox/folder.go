@@ -74,8 +74,37 @@ func (f *Folder) PayDebts(ctx context.Context) error {
 	return nil
 }
 
-// Settle moves letters from new/ to cur/ and marks those that have UIDs as
-// shown to a session (\Recent).
+// ClaimRecent gives those letters of a version to the caller to be \Recent that
+// no session has claimed before, in this process or another (RFC 3501 section
+// 2.3.2); none is a Last of 0. The claim need not outlive a crash.
+func (f *Folder) ClaimRecent(ctx context.Context, v *View) (claimed Range, err error) {
+	b, upto := f.b, v.uidNext-1
+	if f.RecentAbove() >= upto {
+		return Range{}, nil
+	}
+	if err := b.lockCtx(ctx); err != nil {
+		return Range{}, err
+	}
+	defer b.unlock()
+	err = b.exclusive(ctx, func() error {
+		if b.st.recent >= upto {
+			return nil
+		}
+		claimed = Range{b.st.recent + 1, upto}
+		return b.note(encodeRecent(upto))
+	})
+	return claimed, err
+}
+
+// RecentAbove: letters with a greater UID have been claimed by no session, as far
+// as the last Sync knew.
+func (f *Folder) RecentAbove() uint32 {
+	f.b.mu.Lock()
+	defer f.b.mu.Unlock()
+	return f.b.st.recent
+}
+
+// Settle moves letters that have UIDs from new/ to cur/.
 func (f *Folder) Settle(ctx context.Context) error { return f.b.settleNew(ctx) }
 
 // SettleSoon has Settle done in the background, at the latest when the folder
@@ -83,7 +112,7 @@ func (f *Folder) Settle(ctx context.Context) error { return f.b.settleNew(ctx) }
 // the client of new letters; one that examines it, STATUS and POP3 never do.
 func (f *Folder) SettleSoon() {
 	b := f.b
-	if !b.unsettled() || !b.settling.CompareAndSwap(false, true) {
+	if !b.hasNew() || !b.settling.CompareAndSwap(false, true) {
 		return
 	}
 	b.store.start(func(ctx context.Context) {
@@ -97,16 +126,9 @@ func (f *Folder) SettleSoon() {
 	})
 }
 
-// unsettled reports whether there are letters that Settle would do something
-// about.
-func (b *box) unsettled() bool {
-	v := b.view.Load()
-	return v.recent+1 < v.uidNext || b.hasNew()
-}
-
 // settleNew does it in steps, so that others get at the folder in between.
 func (b *box) settleNew(ctx context.Context) error {
-	for more := b.unsettled(); more; {
+	for more := b.hasNew(); more; {
 		err := b.lockCtx(ctx)
 		if err != nil {
 			return err
@@ -130,14 +152,10 @@ func (b *box) settleSome(ctx context.Context) (more bool, err error) {
 		return false, err
 	}
 	err = b.exclusive(ctx, func() error {
-		err := b.certify(func() (err error) {
+		return b.certify(func() (err error) {
 			more, err = b.moveNew()
 			return err
 		})
-		if err != nil || more || b.st.recent+1 >= b.st.uidNext {
-			return err
-		}
-		return b.note(encodeRecent(b.st.uidNext - 1))
 	})
 	if err != nil || more {
 		return more, err

@@ -278,8 +278,4 @@ func TestSettleSoonIsDoneWhenTheFolderIsClosed(t *testing.T) {
 	if got, want := x.files(), []string{"cur/" + name + ":2,"}; !slices.Equal(got, want) {
 		t.Errorf("files are %q, want %q", got, want)
 	}
-	g := x.open(x.process())
-	if got := g.View().RecentAbove(); got != 1 {
-		t.Errorf("letters above %d are recent, want 1", got)
-	}
 }

@@ -323,16 +323,38 @@ func TestSettleMovesNewMail(t *testing.T) {
 	name := x.deliver("a\n")
 	f := x.open(x.store)
 	x.wantView(f, "1:")
-	if f.View().RecentAbove() != 0 {
-		t.Errorf("RecentAbove = %d before any session selected", f.View().RecentAbove())
-	}
 	x.must(f.Settle(x.ctx))
 	if got, want := x.files(), []string{"cur/" + name + ":2,"}; !slices.Equal(got, want) {
 		t.Errorf("files are %q, want %q", got, want)
 	}
 	x.wantView(f, "1:")
-	if f.View().RecentAbove() != 1 {
-		t.Errorf("RecentAbove = %d after Settle, want 1", f.View().RecentAbove())
+}
+
+func TestALetterIsRecentInOneSession(t *testing.T) {
+	x := newFixture(t)
+	x.deliver("a\n")
+	x.deliver("b\n")
+	f, g := x.open(x.store), x.open(x.process())
+	x.wantView(f, "1: 2:")
+	x.wantView(g, "1: 2:")
+	before := g.View() // both have selected it
+	claims := func(f *Folder, v *View, want Range) {
+		t.Helper()
+		if got, err := f.ClaimRecent(x.ctx, v); err != nil || got != want {
+			t.Errorf("claimed %v, %v, want %v", got, err, want)
+		}
+	}
+	claims(f, f.View(), Range{1, 2})
+	claims(f, f.View(), Range{})
+	claims(g, before, Range{})
+	x.deliver("c\n")
+	x.wantView(g, "1: 2: 3:")
+	claims(g, g.View(), Range{3, 3})
+	x.wantView(f, "1: 2: 3:")
+	claims(f, f.View(), Range{})
+	x.must(f.Sync(x.ctx))
+	if got := f.RecentAbove(); got != 3 {
+		t.Errorf("letters above %d are recent, want 3", got)
 	}
 }
 

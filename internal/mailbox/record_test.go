@@ -69,7 +69,7 @@ func TestCompactedAndSnapshotStatesAreTheSame(t *testing.T) {
 		encodePaid(kindPaidArrival, []uint32{5}), encodeRecent(2),
 		encodeRemoved(kindGone, 12, []uint32{5}))
 	compacted := play(t, slices.Collect(s.records)...)
-	if got, want := compacted.view(), s.view(); show(got) != show(want) || got.modseq != want.modseq || got.uidNext != want.uidNext || got.recent != want.recent {
+	if got, want := compacted.view(), s.view(); show(got) != show(want) || got.modseq != want.modseq || got.uidNext != want.uidNext || compacted.recent != s.recent {
 		t.Errorf("compacted: %q %d %d, want %q %d %d", show(got), got.modseq, got.uidNext, show(want), want.modseq, want.uidNext)
 	}
 	var loaded state

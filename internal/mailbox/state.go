@@ -381,7 +381,7 @@ func (s *state) debts() bool { return s.owing > 0 || len(s.doomed) > 0 || len(s.
 func (s *state) view() *View {
 	v := &View{
 		length: s.rows.length, validity: s.validity, uidNext: s.uidNext,
-		modseq: s.modseq, recent: s.recent, sets: slices.Clip(s.sets), id: s.id,
+		modseq: s.modseq, sets: slices.Clip(s.sets), id: s.id,
 		keys: s.keys, floor: s.floor, history: slices.Clip(s.history.list),
 	}
 	v.chunks, v.starts = s.rows.freeze()

@@ -56,7 +56,6 @@ type View struct {
 	validity uint32
 	uidNext  uint32
 	modseq   uint64
-	recent   uint32
 	sets     [][]string
 	id       [16]byte
 	floor    uint64
@@ -128,9 +127,6 @@ func (v *View) UIDNext() uint32 { return v.uidNext }
 
 // HighestModSeq is the greatest modification sequence of any change so far.
 func (v *View) HighestModSeq() uint64 { return v.modseq }
-
-// RecentAbove: letters with a greater UID have been shown to no session yet.
-func (v *View) RecentAbove() uint32 { return v.recent }
 
 // MailboxID is the OBJECTID of the folder (RFC 8474 section 4).
 func (v *View) MailboxID() string { return mailboxID(v.id) }

@@ -80,7 +80,7 @@ func TestNotify(t *testing.T) {
 				C r EXPUNGE
 				S \* 1 EXPUNGE
 				S \* 1 EXISTS
-				S \* 1 RECENT
+				S \* 0 RECENT
 				S r OK .*
 				C s NOTIFY NONE
 				S s OK .*`,

@@ -279,3 +279,30 @@ func TestSettleSoonIsDoneWhenTheFolderIsClosed(t *testing.T) {
 		t.Errorf("files are %q, want %q", got, want)
 	}
 }
+
+// abandon ends a process as kill -9 does: nothing is paid or tidied up, the
+// kernel closes its files.
+func abandon(s *Store) {
+	s.mu.Lock()
+	s.closed = true
+	boxes := s.boxes
+	s.boxes = map[string]*box{}
+	w := s.watch
+	s.watch = nil
+	s.mu.Unlock()
+	s.stop()
+	s.work.Wait()
+	if w != nil {
+		w.close()
+	}
+	for _, b := range boxes {
+		b.lock()
+		if b.log != nil {
+			b.log.Close()
+			b.openFile.Close()
+			b.closeSnap()
+			b.log = nil
+		}
+		b.unlock()
+	}
+}

@@ -24,6 +24,13 @@ import (
 const childEnv = "POSTBAG_TEST_MAILBOX_CHILD"
 
 func TestMain(m *testing.M) {
+	if root := os.Getenv(agentEnv); root != "" {
+		if err := serveAgent(root); err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
 	if dir, name, child := strings.Cut(os.Getenv(childEnv), " "); child {
 		fmt.Fprintln(os.Stderr, work(dir, name))
 		os.Exit(1)

@@ -8,7 +8,7 @@ import (
 
 const (
 	// batchDelay is how long a line may wait for others.
-	batchDelay = 5 * time.Millisecond
+	batchDelay = 20 * time.Millisecond
 	// batchSize is how many octets of lines are enough not to wait.
 	batchSize = 32 << 10
 )

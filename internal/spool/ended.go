@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"hash/crc32"
 	iofs "io/fs"
+	"math/rand/v2"
 	"os"
 	"slices"
+	"sync/atomic"
 
 	"golang.org/x/sys/unix"
 )
@@ -24,27 +26,32 @@ const (
 )
 
 // The file queue/ended remembers how the last messages ended, for who asks after
-// they are gone. It is a table of rows, a row for the IDs with the same hash, the
-// newest first: of 20,000 endings fewer than one in a hundred is forgotten. It has
-// a fixed size, takes no lock and is never synced: what it does not hold, nobody
-// may conclude anything from.
+// they are gone. It is a table of rows, a row for the IDs with the same hash, whose
+// places a process fills in turn: of its 20,000 last endings fewer than one in a
+// hundred is forgotten. It has a fixed size, takes no lock and is never synced: what
+// it does not hold, nobody may conclude anything from.
 const (
 	endingSize = 16 // the ID in binary, the Ending, two zeros, CRC-32C of these
 	endingRow  = 8 * endingSize
 	endingRows = 8192
 )
 
+// endings is the file as one process writes it.
+type endings struct {
+	file  *os.File // nil where there can be none
+	first uint32   // place of each row: not all programs begin at the same one
+	next  [endingRows]atomic.Uint32
+}
+
 // NoteEnd remembers how a message ends. It may be forgotten again.
 func (s *Spool) NoteEnd(id ID, how Ending) {
-	f := s.endings()
-	at, e := endingOf(id, how)
-	if f == nil || e == nil {
+	all := s.endings()
+	row, e := endingOf(id, how)
+	if all.file == nil || e == nil {
 		return
 	}
-	row := make([]byte, endingRow)
-	n, _ := f.ReadAt(row, at)
-	row = slices.Concat(e, row[:min(n, endingRow-endingSize)])
-	_, _ = f.WriteAt(row, at)
+	place := int64(all.first+all.next[row].Add(1)) % (endingRow / endingSize)
+	_, _ = all.file.WriteAt(e, row*endingRow+place*endingSize)
 }
 
 // Ended says how a message ended that is not in the spool any more; ErrUnknown
@@ -60,7 +67,7 @@ func (s *Spool) Ended(id ID) (Ending, error) {
 	}
 	defer f.Close()
 	row := make([]byte, endingRow)
-	n, _ := f.ReadAt(row, at)
+	n, _ := f.ReadAt(row, at*endingRow)
 	for e := range slices.Chunk(row[:n], endingSize) {
 		if len(e) < endingSize {
 			break
@@ -73,24 +80,24 @@ func (s *Spool) Ended(id ID) (Ending, error) {
 	return 0, fmt.Errorf("message %s: %w", id, ErrUnknown)
 }
 
-// endingOf gives an entry of the file and where its row is; nil for what is no ID.
-func endingOf(id ID, how Ending) (at int64, entry []byte) {
+// endingOf gives an entry of the file and its row; nil for what is no ID.
+func endingOf(id ID, how Ending) (row int64, entry []byte) {
 	raw, err := hex.DecodeString(string(id))
 	if err != nil || len(raw) != idLength/2 {
 		return 0, nil
 	}
-	at = int64(crc32.ChecksumIEEE(raw)%endingRows) * endingRow
+	row = int64(crc32.ChecksumIEEE(raw) % endingRows)
 	entry = append(raw, byte(how), 0, 0)
-	return at, binary.BigEndian.AppendUint32(entry, crc32.Checksum(entry, castagnoli))
+	return row, binary.BigEndian.AppendUint32(entry, crc32.Checksum(entry, castagnoli))
 }
 
-// endings is the file, which the first to end a message makes; nil where that
-// cannot be done.
-func (s *Spool) endings() *os.File {
+// endings is made by the first to end a message.
+func (s *Spool) endings() *endings {
 	s.openEndings.Do(func() {
-		s.endingsFile, _ = os.OpenFile(s.Path("queue", "ended"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		s.ended = &endings{first: rand.Uint32()}
+		s.ended.file, _ = os.OpenFile(s.Path("queue", "ended"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 	})
-	return s.endingsFile
+	return s.ended
 }
 
 // ending is how the message of a lock ends if it is removed now.

@@ -68,14 +68,16 @@ func TestWhatTheFileOfEndingsDoesNotHoldIsUnknown(t *testing.T) {
 	s := open(t, durable.New())
 	id := s.NewID()
 	s.NoteEnd(id, HasDelivered)
-	at, _ := endingOf(id, 0)
+	row, _ := endingOf(id, 0)
 	for name, garbage := range map[string]string{"torn": "\xff\xff\xff", "short": "x"} {
 		f, err := os.OpenFile(s.Path("queue/ended"), os.O_RDWR, 0)
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := f.WriteAt([]byte(garbage), at+10); err != nil {
-			t.Fatal(err)
+		for place := int64(10); place < endingRow; place += endingSize {
+			if _, err := f.WriteAt([]byte(garbage), row*endingRow+place); err != nil {
+				t.Fatal(err)
+			}
 		}
 		f.Close()
 		if how, err := s.Ended(id); !errors.Is(err, ErrUnknown) {

@@ -66,7 +66,7 @@ type Spool struct {
 	refused  map[string]bool // drops that have been reported as refused
 
 	openEndings sync.Once
-	endingsFile *os.File // see NoteEnd
+	ended       *endings // see NoteEnd
 }
 
 // tree is what Open makes below a spool. A spool of the system (made by root)

@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"io"
 	"net"
 	"os"
 	"path/filepath"
@@ -54,11 +55,11 @@ func (d *Dovecot) Verify(ctx context.Context, name, password string) (Account, e
 		return Account{}, err
 	}
 	defer d.limiter.leave()
-	answer, err := d.authenticate(ctx, who, password)
+	said, err := d.authenticate(ctx, who, password)
 	if err != nil {
 		return Account{}, err
 	}
-	if who, err = canonical(value(answer, "user")); err != nil {
+	if who, err = canonical(value(said, "user")); err != nil {
 		return Account{}, err
 	}
 	if a, err := d.Lookup(ctx, who); !errors.Is(err, ErrNoAccount) {
@@ -111,32 +112,39 @@ func (d *Dovecot) Lookup(ctx context.Context, name string) (Account, error) {
 // ask says something at a socket of Dovecot and gives the fields of the first line
 // that begins with one of the words.
 func ask(ctx context.Context, path, say string, words ...string) ([]string, error) {
+	ctx, stop := context.WithTimeout(ctx, dovecotTime)
+	defer stop()
 	var dial net.Dialer
 	c, err := dial.DialContext(ctx, "unix", path)
 	if err != nil {
 		return nil, fmt.Errorf("ask dovecot: %w", err)
 	}
 	defer c.Close()
-	stop := context.AfterFunc(ctx, func() { c.Close() })
-	defer stop()
-	if err := c.SetDeadline(time.Now().Add(dovecotTime)); err != nil {
-		return nil, fmt.Errorf("ask %s: %w", path, err)
-	}
+	defer context.AfterFunc(ctx, func() { c.Close() })() // ends what waits for it
 	if _, err := c.Write([]byte(say)); err != nil {
 		return nil, fmt.Errorf("ask %s: %w", path, err)
 	}
-	lines := bufio.NewScanner(c)
+	fields, err := readAnswer(c, words)
+	if err != nil {
+		return nil, fmt.Errorf("ask %s: %w", path, errors.Join(err, ctx.Err()))
+	}
+	return fields, nil
+}
+
+// readAnswer reads to the line that answers the one question of a connection.
+func readAnswer(r io.Reader, words []string) ([]string, error) {
+	lines := bufio.NewScanner(r)
 	lines.Buffer(nil, dovecotLine)
 	for lines.Scan() {
 		fields := strings.Split(lines.Text(), "\t")
-		if slices.Contains(words, fields[0]) && len(fields) >= 2 && fields[1] == "1" {
+		switch {
+		case len(fields) >= 2 && fields[1] == "1" && slices.Contains(words, fields[0]):
 			return fields, nil
-		}
-		if fields[0] == "VERSION" && (len(fields) < 2 || fields[1] != "1") {
-			return nil, fmt.Errorf("ask %s: version %q: %w", path, lines.Text(), errDovecot)
+		case fields[0] == "VERSION" && (len(fields) < 2 || fields[1] != "1"):
+			return nil, fmt.Errorf("version %q: %w", lines.Text(), errDovecot)
 		}
 	}
-	return nil, fmt.Errorf("ask %s: %w", path, errors.Join(errDovecot, lines.Err(), ctx.Err()))
+	return nil, errors.Join(errDovecot, lines.Err())
 }
 
 // value finds name=value among fields; "" when there is none.

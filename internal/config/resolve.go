@@ -364,7 +364,7 @@ func systemHostname() string {
 var knownKeys = []string{
 	"aliases", "auth", "auth-on-mx", "bare-newline", "bind", "concurrency", "delay-warning", "delete", "delete-after", "destination-delay", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
 	"keep", "listen", "log-format", "log-level", "log-to", "maildir", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "metrics", "min-free", "no-queue-runner",
-	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "recipient-delimiter",
-	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "sender-login", "smarthost", "smtp-port", "spool", "state", "stop-timeout",
+	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "quota", "recipient-delimiter",
+	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "sender-login", "smarthost", "smtp-port", "spool", "srs", "srs-secret-file", "state", "stop-timeout",
 	"tls", "tls-ca", "tls-cert", "tls-insecure", "tls-key", "to", "users", "virtual", "watch",
 }

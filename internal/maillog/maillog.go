@@ -3,8 +3,9 @@
 // with programs.
 //
 // A line has the time, the level, the name of the event, the queue ID first of
-// all keys, then key=value (or the same as JSON). Passwords and texts of letters
-// never reach it; control characters are written as escapes.
+// all keys, then key=value (or the same as JSON, or what Postfix would write: see
+// Form). Passwords and texts of letters never reach it; control characters are
+// written as escapes. The same events are counted (see Log.Count).
 package maillog
 
 import (

@@ -2,6 +2,7 @@ package imapsrv
 
 import (
 	"bytes"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,7 +33,7 @@ S... 5 OK .*
 func TestTheCacheAnswersUntilItIsDeleted(t *testing.T) {
 	f := newFixture(t)
 	f.deliver("1.a", "Subject: first\n\nx\n")
-	f.talk(f.dial(), asking("first"))
+	f.visit(asking("first"))
 	files, _ := filepath.Glob(filepath.Join(f.root, "cur", "1.a*"))
 	if len(files) != 1 {
 		t.Fatalf("%v", files)
@@ -40,11 +41,20 @@ func TestTheCacheAnswersUntilItIsDeleted(t *testing.T) {
 	if err := os.WriteFile(files[0], []byte("Subject: other\n\nx\n"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	f.talk(f.dial(), asking("first"))
+	f.visit(asking("first"))
 	if err := os.Remove(filepath.Join(f.root, "postbag.cache")); err != nil {
 		t.Fatal(err)
 	}
-	f.talk(f.dial(), asking("other"))
+	f.visit(asking("other"))
+}
+
+// visit plays a dialogue that ends the session, and waits until the server has put
+// everything away.
+func (f *fixture) visit(dialogue string) {
+	f.t.Helper()
+	c := f.dial()
+	f.talk(c, dialogue)
+	io.Copy(io.Discard, c)
 }
 
 // asking is the dialogue that finds a letter by its subject.

@@ -88,14 +88,21 @@ func (c *compressed) Read(p []byte) (int, error) {
 	return c.in.Read(p)
 }
 
-// WaitInput says that there is input also when it is too little to mean anything
-// yet.
+// WaitInput waits for octets that mean something: the end of a flush may come later
+// than what was flushed.
 func (c *compressed) WaitInput(wake <-chan struct{}) (bool, error) {
 	if err := c.Flush(); err != nil {
 		return false, err
 	}
-	if len(c.in.rest) > 0 {
-		return true, nil
+	for len(c.in.rest) == 0 {
+		if c.in.hungry {
+			if input, err := c.Conn.WaitInput(wake); err != nil || !input {
+				return false, err
+			}
+		}
+		if c.in.step() != nil {
+			break // Read says so
+		}
 	}
-	return c.Conn.WaitInput(wake)
+	return true, nil
 }

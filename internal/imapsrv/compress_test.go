@@ -102,6 +102,32 @@ func TestCompress(t *testing.T) {
 	f.expect(c, r, "g OK .*", true)
 }
 
+// What comes behind the octets of a flush, in a segment of its own, is no input: an
+// idle client goes on hearing what happens.
+func TestTheEndOfAFlushIsNoInput(t *testing.T) {
+	f := newFixture(t)
+	c := f.dial()
+	f.talk(c, "login\nC b COMPRESS DEFLATE\nS b OK .*")
+	var out bytes.Buffer
+	w, _ := flate.NewWriter(&out, flate.BestSpeed)
+	r := bufio.NewReader(flate.NewReader(c))
+	say := func(text, answer string) {
+		t.Helper()
+		fmt.Fprintf(w, "%s\r\n", text)
+		w.Flush()
+		b := out.Bytes() // ends in an empty stored block: its header, 00 00 FF FF
+		c.Write(b[:len(b)-4])
+		f.expect(c, r, answer, true)
+		c.Write(b[len(b)-4:])
+		out.Reset()
+	}
+	say("d SELECT INBOX", "d OK .*")
+	say("e IDLE", `\+ .*`)
+	f.deliver("1.M1.h", "Subject: x\n\ny\n")
+	f.expect(c, r, `\* 1 EXISTS`, false)
+	say("DONE", "e OK .*")
+}
+
 func FuzzInflate(f *testing.F) {
 	f.Add(bitsOf("0 10 10010001 0000000 0 10 0000000"))
 	var b bytes.Buffer

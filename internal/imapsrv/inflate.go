@@ -11,10 +11,11 @@ import (
 // peer flushes. The one of the standard library waits for the next block after a
 // partial flush.
 type inflater struct {
-	next func() ([]byte, bool)
-	stop func()
-	rest []byte
-	err  error
+	next   func() ([]byte, bool)
+	stop   func()
+	rest   []byte
+	hungry bool // it can give no more before it has read
+	err    error
 }
 
 const (
@@ -36,17 +37,26 @@ func newInflater(r io.Reader) *inflater {
 
 func (f *inflater) Read(p []byte) (int, error) {
 	for len(f.rest) == 0 {
-		var ok bool
-		if f.rest, ok = f.next(); !ok {
-			if f.err == nil {
-				f.err = io.EOF
-			}
-			return 0, f.err
+		if err := f.step(); err != nil {
+			return 0, err
 		}
 	}
 	n := copy(p, f.rest)
 	f.rest = f.rest[n:]
 	return n, nil
+}
+
+// step decodes what is there. A hungry one reads once before, which waits.
+func (f *inflater) step() error {
+	var ok bool
+	if f.rest, ok = f.next(); !ok {
+		if f.err == nil {
+			f.err = io.EOF
+		}
+		return f.err
+	}
+	f.hungry = len(f.rest) == 0
+	return nil
 }
 
 // deflated is compressed data that is being read.
@@ -94,6 +104,9 @@ func (d *deflated) octet() (byte, error) {
 	if d.pos == d.end {
 		if err := d.give(); err != nil {
 			return 0, err
+		}
+		if !d.yield(nil) { // hungry
+			return 0, errStopped
 		}
 		n, err := d.r.Read(d.buf)
 		if n == 0 {

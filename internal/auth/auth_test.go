@@ -271,6 +271,45 @@ func TestAPeerThatGuessesWaitsLongerAndLonger(t *testing.T) {
 	})
 }
 
+// Many peers that guess at one account are slowed down together; who has logged
+// in to it before is not.
+func TestFailuresOfANameSlowStrangersDown(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		th, owner := NewThrottle(), netip.MustParseAddr("198.51.100.1")
+		th.Succeeded(owner, "ann")
+		guesser := func(i int) netip.Addr { return netip.AddrFrom4([4]byte{192, 0, 2, byte(i)}) }
+		wait := func(peer netip.Addr, name string) time.Duration {
+			start := time.Now()
+			th.Wait(context.Background(), peer, name)
+			return time.Since(start)
+		}
+		for i := range 20 {
+			if d := wait(guesser(i), "ann"); d != 0 {
+				t.Fatalf("guess %d waits %v", i, d)
+			}
+			th.Failed(guesser(i), []string{"ann", "ANN"}[i%2])
+		}
+		var waits []time.Duration
+		for i := range 6 {
+			waits = append(waits, wait(guesser(100+i), "Ann"))
+			th.Failed(guesser(100+i), "ann")
+		}
+		if got := fmt.Sprint(waits); got != "[1s 2s 4s 8s 15s 15s]" {
+			t.Error(got)
+		}
+		if d := wait(owner, "ann"); d != 0 {
+			t.Errorf("the owner waits %v", d)
+		}
+		if d := wait(guesser(200), "bob"); d != 0 {
+			t.Errorf("another name waits %v", d)
+		}
+		time.Sleep(forgetAfter + time.Second)
+		if d := wait(guesser(201), "ann"); d != 0 {
+			t.Errorf("it is never forgotten: %v", d)
+		}
+	})
+}
+
 func TestAttemptsAtOnceWaitInARow(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		th, peer := NewThrottle(), netip.MustParseAddr("192.0.2.1")

@@ -9,12 +9,21 @@ import (
 )
 
 // A Throttle makes guessing passwords slow: after failures of one peer the next
-// attempts from it wait, longer with each. Names are not throttled, or anybody
-// could lock anybody out. A nil *Throttle does nothing. It is safe for
-// concurrent use.
+// attempts from it wait, longer with each, one after the other. After many
+// failures of one name, from wherever, attempts with it wait too, but not in a
+// row and never for peers that have logged in with it before: nobody can lock
+// somebody else out. A nil *Throttle does nothing. It is safe for concurrent use.
 type Throttle struct {
 	mu    sync.Mutex
 	peers map[netip.Prefix]*failures
+	names map[string]*failures
+	known map[acquaintance]bool
+}
+
+// An acquaintance is a peer that has logged in with a name.
+type acquaintance struct {
+	peer netip.Prefix
+	name string
 }
 
 type failures struct {
@@ -24,16 +33,19 @@ type failures struct {
 }
 
 const (
-	freeFailures = 3 // typing errors
+	freeFailures = 3  // of a peer: typing errors
+	freeOfName   = 20 // of a name: typing errors of its owner, everywhere
 	firstDelay   = time.Second
 	maxDelay     = 15 * time.Second
 	maxQueue     = time.Minute // attempts at once do not help: they wait in a row, so long
 	forgetAfter  = 10 * time.Minute
-	maxPeers     = 100_000
+	maxPeers     = 100_000 // that are remembered, and names
 )
 
 // NewThrottle makes one for all sessions of a process.
-func NewThrottle() *Throttle { return &Throttle{peers: map[netip.Prefix]*failures{}} }
+func NewThrottle() *Throttle {
+	return &Throttle{peers: map[netip.Prefix]*failures{}, names: map[string]*failures{}, known: map[acquaintance]bool{}}
+}
 
 // network is what counts as one peer: an address of IPv4, a /64 of IPv6.
 func network(a netip.Addr) netip.Prefix {
@@ -49,9 +61,10 @@ func network(a netip.Addr) netip.Prefix {
 var errTooMany = errors.New("too many attempts to log in at once")
 
 // Wait waits as long as the failures of the peer demand, and as attempts of it
-// that began before.
+// that began before, and as long as those of the name demand, which may be ""
+// while it is not known.
 func (t *Throttle) Wait(ctx context.Context, peer netip.Addr, name string) error {
-	d := t.delay(peer)
+	d := max(t.delay(peer), t.delayOfName(peer, name))
 	switch {
 	case d == 0:
 		return ctx.Err()
@@ -84,7 +97,7 @@ func (t *Throttle) delay(peer netip.Addr) time.Duration {
 	if f.next.After(now) {
 		begin = f.next
 	}
-	begin = begin.Add(min(maxDelay, firstDelay<<min(f.count-freeFailures, 10)))
+	begin = begin.Add(growing(f.count - freeFailures))
 	if wait := begin.Sub(now); wait > maxQueue {
 		return wait
 	}
@@ -92,26 +105,50 @@ func (t *Throttle) delay(peer netip.Addr) time.Duration {
 	return begin.Sub(now)
 }
 
+// growing is the delay after so many failures above those that are free.
+func growing(n int) time.Duration { return min(maxDelay, firstDelay<<min(n, 10)) }
+
+// delayOfName is how long an attempt with a name waits for itself.
+func (t *Throttle) delayOfName(peer netip.Addr, name string) time.Duration {
+	if t == nil || name == "" {
+		return 0
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	f := t.names[key(name)]
+	if f == nil || f.count < freeOfName || time.Since(f.last) > forgetAfter || t.known[acquaintance{network(peer), key(name)}] {
+		return 0
+	}
+	return growing(f.count - freeOfName)
+}
+
 // Failed counts a failure.
 func (t *Throttle) Failed(peer netip.Addr, name string) {
-	if t == nil || !peer.IsValid() {
+	if t == nil {
 		return
 	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	if len(t.peers) >= maxPeers {
-		clear(t.peers)
+	if peer.IsValid() {
+		count(t.peers, network(peer))
 	}
-	f := t.peers[network(peer)]
+	count(t.names, key(name))
+}
+
+func count[K comparable](all map[K]*failures, who K) {
+	if len(all) >= maxPeers {
+		clear(all)
+	}
+	f := all[who]
 	if f == nil || time.Since(f.last) > forgetAfter {
 		f = &failures{}
-		t.peers[network(peer)] = f
+		all[who] = f
 	}
 	f.count++
 	f.last = time.Now()
 }
 
-// Succeeded forgets the failures of a peer.
+// Succeeded forgets the failures of a peer, and remembers whose it is.
 func (t *Throttle) Succeeded(peer netip.Addr, name string) {
 	if t == nil || !peer.IsValid() {
 		return
@@ -119,6 +156,10 @@ func (t *Throttle) Succeeded(peer netip.Addr, name string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	delete(t.peers, network(peer))
+	if len(t.known) >= maxPeers {
+		clear(t.known)
+	}
+	t.known[acquaintance{network(peer), key(name)}] = true
 }
 
 // Verify is d.Verify, slowed down where it must be.

@@ -29,6 +29,14 @@ func program() config.Program {
 	}
 }
 
+// busy is the reply to a connection that is one too many.
+func busy(_ string, ofAddress bool) string {
+	if ofAddress {
+		return "421 4.7.0 too many connections from your network, try again later\r\n"
+	}
+	return "421 4.3.2 too many connections, try again later\r\n"
+}
+
 func run(ctx context.Context, v *config.Values) error {
 	if v.IsSet("run-queue") {
 		return runQueue(ctx, v)
@@ -46,7 +54,7 @@ func run(ctx context.Context, v *config.Values) error {
 	defer h.client.Close()
 	return h.Serve(ctx, netserve.Options{
 		Handle: h.session,
-		Busy:   func(string) string { return "421 4.7.0 too many connections, try again later\r\n" },
+		Busy:   busy,
 		Reload: h.reload,
 		Ready:  func() { stop = h.startRunner(ctx) },
 	})

@@ -44,8 +44,9 @@ type Options struct {
 
 	// Handle runs one session. The Conn is closed behind it.
 	Handle func(ctx context.Context, c *Conn) error
-	// Busy is what a client is told that is one too many; nil: nothing.
-	Busy func(proto string) string
+	// Busy is what a client is told that is one too many, of its address or of
+	// all; nil: nothing.
+	Busy func(proto string, ofAddress bool) string
 	// Signals end (SIGTERM, SIGINT) and reload (SIGHUP) the server.
 	Signals <-chan os.Signal
 	// Reload reads configuration anew; nil: nothing to read.
@@ -260,7 +261,7 @@ func (s *server) accept(ctx context.Context, l listener) {
 // begin runs the session of a connection, if it is not one too many.
 func (s *server) begin(ctx context.Context, c *Conn) {
 	if !s.add(c) {
-		s.refuse(c)
+		s.refuse(c, false)
 		return
 	}
 	defer s.remove(c)
@@ -270,7 +271,7 @@ func (s *server) begin(ctx context.Context, c *Conn) {
 		return
 	}
 	if !s.count(c) {
-		s.refuse(c)
+		s.refuse(c, true)
 		return
 	}
 	s.session(ctx, c)
@@ -340,13 +341,13 @@ func (s *server) remove(c *Conn) {
 }
 
 // refuse says goodbye to a client that is one too many.
-func (s *server) refuse(c *Conn) {
+func (s *server) refuse(c *Conn, ofAddress bool) {
 	defer c.Close()
 	s.Counts.refused.With(c.proto).Inc()
 	if s.Busy == nil || implicit(c.proto) {
 		return
 	}
-	c.Write([]byte(s.Busy(c.proto)))
+	c.Write([]byte(s.Busy(c.proto, ofAddress)))
 }
 
 func startError(code int, op string, err error) error { return status.Exit(code, op, err) }

@@ -179,13 +179,15 @@ func TestSessionsOverTCP(t *testing.T) {
 }
 
 func TestAConnectionTooManyIsToldSo(t *testing.T) {
-	busy := func(proto string) string { return "too many for " + proto + "\r\n" }
+	busy := func(proto string, ofAddress bool) string {
+		return fmt.Sprintf("too many for %s %v\r\n", proto, ofAddress)
+	}
 	s := launch(t, Options{MaxConns: 2, Busy: busy})
 	a, b := dial(t, "tcp", s.addr), dial(t, "tcp", s.addr)
 	a.hears("hello smtp from 127.0.0.1 loopback=true tls=false")
 	b.hears("hello smtp from 127.0.0.1 loopback=true tls=false")
 	c := dial(t, "tcp", s.addr)
-	c.hears("too many for smtp")
+	c.hears("too many for smtp false")
 	c.hears("")
 	a.say("quit")
 	a.hears("") // its place is free a moment later
@@ -199,7 +201,7 @@ func TestAConnectionTooManyIsToldSo(t *testing.T) {
 
 // The loopback is not counted, so the clients come from elsewhere by PROXY.
 func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
-	s := launch(t, Options{MaxPerAddress: 1, ProxyFrom: prefixes("127.0.0.0/8"), Busy: func(string) string { return "too many\r\n" }})
+	s := launch(t, Options{MaxPerAddress: 1, ProxyFrom: prefixes("127.0.0.0/8"), Busy: func(_ string, ofAddress bool) string { return fmt.Sprintf("too many %v\r\n", ofAddress) }})
 	from := func(addr string) *client {
 		c := dial(t, "tcp", s.addr)
 		family := "TCP4"
@@ -211,10 +213,10 @@ func TestConnectionsOfOneAddressAreLimited(t *testing.T) {
 	}
 	first := from("192.0.2.7")
 	first.hears("hello smtp from 192.0.2.7 loopback=false tls=false")
-	from("192.0.2.7").hears("too many")
+	from("192.0.2.7").hears("too many true")
 	from("192.0.2.8").hears("hello smtp from 192.0.2.8 loopback=false tls=false")
 	from("2001:db8::1").hears("hello smtp from 2001:db8::1 loopback=false tls=false")
-	from("2001:db8::ffff:2").hears("too many") // the same /64
+	from("2001:db8::ffff:2").hears("too many true") // the same /64
 	from("2001:db8:0:1::1").hears("hello smtp from 2001:db8:0:1::1 loopback=false tls=false")
 	for range 3 {
 		dial(t, "tcp", s.addr) // without a header they count for nobody

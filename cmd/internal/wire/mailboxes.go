@@ -33,7 +33,7 @@ func (d *Daemon) ServeMailboxes(ctx context.Context, busy string, limit quota.Li
 	_ = take()
 	return d.Serve(ctx, netserve.Options{
 		Handle: func(ctx context.Context, c *netserve.Conn) error { return (*now.Load())(ctx, c) },
-		Busy:   func(string) string { return busy },
+		Busy:   func(string, bool) string { return busy },
 		Reload: take,
 	})
 }

@@ -31,6 +31,7 @@ type options struct {
 	letters   int // of a turn
 	mailboxes int // that they go to
 	folder    int // letters of the large folder
+	idle      int // connections that do nothing
 	keep      bool
 	alone     bool // without Postfix
 	sessions  string
@@ -47,6 +48,7 @@ var figures = []figure{
 	{"receive", "letters of 4 KiB into local Maildirs", receive},
 	{"relay", "letters of 4 KiB through the queue to other hosts", relay},
 	{"deferred", "letters of 4 KiB into an empty and a full queue", deferred},
+	{"connections", "memory of sessions that do nothing", connections},
 	{"imap", "one large folder", imap},
 }
 
@@ -63,6 +65,7 @@ func main() {
 	flag.IntVar(&o.letters, "letters", 3000, "letters of a turn")
 	flag.IntVar(&o.mailboxes, "mailboxes", 1, "Maildirs that the letters of a turn go to")
 	flag.IntVar(&o.folder, "folder", 100_000, "letters of the large folder")
+	flag.IntVar(&o.idle, "idle", 10_000, "connections that do nothing")
 	flag.StringVar(&o.sessions, "sessions", "1,10,50", "sessions at the same time")
 	flag.BoolVar(&o.alone, "alone", false, "receive without Postfix, for what is quick")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory")

@@ -117,7 +117,7 @@ func (h *host) makeServer() error {
 	}
 	s := &smtpsrv.Server{
 		Hostname: v.String("hostname"), Origin: v.String("origin"), Intake: intake{h.intake}, Recipients: h,
-		Throttle: h.Throttle, RelayFrom: v.Nets("relay-from"), AuthOnMX: v.Bool("auth-on-mx"), Plaintext: v.String("plaintext-auth"),
+		Throttle: h.Throttle, RelayFrom: v.Nets("relay-from"), XclientFrom: v.Nets("xclient-from"), AuthOnMX: v.Bool("auth-on-mx"), Plaintext: v.String("plaintext-auth"),
 		StartTLS: true, Normalize: v.String("bare-newline") == "normalize", MaxSize: v.Size("max-size"),
 		MaxRecipients: v.Int("max-recipients"), IdleTimeout: v.Duration("idle-timeout"), Log: h.Log, UID: os.Getuid(),
 	}

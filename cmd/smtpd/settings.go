@@ -14,6 +14,7 @@ import (
 // own are the settings that only smtpd has.
 var own = []config.Setting{
 	{Name: "relay-from", Arg: "NET", Usage: "network that may relay without AUTH, repeated", Kind: config.List, Default: "127.0.0.0/8,::1/128", Valid: config.ValidNet},
+	{Name: "xclient-from", Arg: "NET", Usage: "network of proxies that may tell by XCLIENT who the client is, repeated", Kind: config.List, Valid: config.ValidNet},
 	{Name: "relay-recipients", Arg: "FILE", Usage: "addresses of relay domains that there are, one a line", File: true},
 	{Name: "bind", Arg: "ADDRESS", Usage: "address to connect to other hosts from; one of each family", Kind: config.List, Valid: validAddress},
 	{Name: "ip", Arg: "VERSION", Usage: "addresses of other hosts to use: any, 4 or 6", Default: "any", OneOf: []string{"any", "4", "6"}},

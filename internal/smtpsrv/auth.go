@@ -40,7 +40,7 @@ func (s *session) refuseMechanism(mechanism string) {
 
 func (s *session) authenticate(mechanism, initial string) {
 	server, err := auth.NewServer(mechanism, s.Accounts, auth.Exchange{
-		Context: s.ctx, Throttle: s.Throttle, Peer: s.c.Peer().Addr(),
+		Context: s.ctx, Throttle: s.Throttle, Peer: s.peer.Addr(),
 	})
 	if err != nil {
 		s.refuseStatus(err)

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"strconv"
 	"strings"
+	"time"
 
 	"postbag/internal/quota"
 	"postbag/internal/status"
@@ -55,14 +56,42 @@ func (s *session) readyForText() bool {
 // errHopeless ends a letter that is far too long.
 var errHopeless = errors.New("message far exceeds the size limit")
 
+// errTooSlow ends a letter whose client only keeps the connection busy.
+var errTooSlow = errors.New("message comes too slowly")
+
+// A pace watches how fast the text of a letter comes. A client may be silent for
+// as long as it may between commands, and must make up for it.
+type pace struct {
+	grace  time.Duration
+	begun  time.Time
+	octets int64
+}
+
+func (s *session) pace() pace {
+	return pace{grace: orDefault(s.IdleTimeout, defaultIdle), begun: time.Now()}
+}
+
+// add counts octets that have come.
+func (p *pace) add(n int) error {
+	p.octets += int64(n)
+	if time.Since(p.begun) > p.grace+time.Duration(p.octets)*time.Second/minRate {
+		return errTooSlow
+	}
+	return nil
+}
+
 // receive reads the text of DATA. What it leaves unread is what follows it.
 func (s *session) receive(l *letter) error {
+	pace := s.pace()
 	for {
 		if p := s.in.pending(); len(p) > 0 {
 			used, done := l.take(p)
 			s.in.consume(used)
 			if done {
 				return nil
+			}
+			if err := pace.add(used); err != nil {
+				return err
 			}
 		}
 		if l.hopeless() {
@@ -82,6 +111,8 @@ func (s *session) lost(err error) {
 	switch {
 	case errors.Is(err, errHopeless):
 		s.reply(552, "5.3.4", "message size exceeds fixed limit")
+	case errors.Is(err, errTooSlow):
+		s.reply(421, "4.4.2", s.Hostname+" error: message comes too slowly")
 	case s.draining():
 		s.reply(421, "4.3.2", s.Hostname+" service is shutting down")
 	default:
@@ -214,6 +245,7 @@ func (s *session) openBdat(last bool) bool {
 
 // swallow reads size octets into l, or nowhere.
 func (s *session) swallow(size int64, l *letter) error {
+	pace := s.pace()
 	for size > 0 {
 		p := s.in.pending()
 		if int64(len(p)) > size {
@@ -227,10 +259,14 @@ func (s *session) swallow(size int64, l *letter) error {
 		if l != nil && l.hopeless() || l == nil && size > discardLimit*s.maxSize() {
 			return errHopeless
 		}
-		if size > 0 {
-			if err := s.in.fill(); err != nil {
-				return err
-			}
+		if size == 0 {
+			return nil
+		}
+		if err := pace.add(len(p)); err != nil {
+			return err
+		}
+		if err := s.in.fill(); err != nil {
+			return err
 		}
 	}
 	return nil

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"net"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -66,6 +67,9 @@ func TestDialogues(t *testing.T) {
 			s, in := newTestServer()
 			if d.set["auth"] != "" {
 				s.Accounts = testAccounts(t)
+			}
+			if d.set["xclient"] != "" {
+				s.XclientFrom = []netip.Prefix{netip.MustParsePrefix(d.set["xclient"])}
 			}
 			if d.set["normalize"] != "" {
 				s.Normalize = true

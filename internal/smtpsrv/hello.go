@@ -19,13 +19,22 @@ func (s *session) doHello(verb, name string) {
 		return
 	}
 	s.reset()
-	s.helo, _, _ = strings.Cut(name, " ")
+	s.helo = clientName(name)
 	s.esmtp = verb != "HELO"
 	if !s.esmtp {
 		s.replyLine(250, s.Hostname)
 		return
 	}
 	s.replyLines(250, append([]string{s.Hostname}, s.keywords()...))
+}
+
+// maxName is the longest name of a host, RFC 5321 section 4.5.3.1.2.
+const maxName = 255
+
+// clientName is what a client calls itself, as it can stand in trace fields.
+func clientName(s string) string {
+	s, _, _ = strings.Cut(s, " ")
+	return strings.ToValidUTF8(s[:min(len(s), maxName)], "?")
 }
 
 // keywords are the extensions offered now.
@@ -43,6 +52,9 @@ func (s *session) keywords() []string {
 	words = append(words, "ENHANCEDSTATUSCODES", "8BITMIME")
 	if s.dsnOffered() {
 		words = append(words, "DSN")
+	}
+	if s.xclientOffered() {
+		words = append(words, "XCLIENT "+xclientAttributes)
 	}
 	limit := orDefault(s.MaxRecipients, defaultMaxRecipients)
 	return append(words, "SMTPUTF8", "CHUNKING", "LIMITS RCPTMAX="+strconv.Itoa(limit)) // RFC 9422
@@ -68,7 +80,16 @@ func (s *session) mechanisms() []string {
 	if s.proto == SMTP && !s.trusted && !s.AuthOnMX {
 		return nil
 	}
-	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext))
+	return auth.Mechanisms(s.Accounts, s.plaintextOK())
+}
+
+// plaintextOK says that passwords may be sent in the clear: all the way, where a
+// proxy has told us of the client.
+func (s *session) plaintextOK() bool {
+	if s.proxy && s.Plaintext == "loopback" {
+		return s.c.PlaintextOK("never")
+	}
+	return s.c.PlaintextOK(s.Plaintext)
 }
 
 // doStartTLS begins TLS. What the client sent ahead was not protected and is

@@ -17,9 +17,8 @@ const (
 	letterBuffer = 64 << 10
 	// flushAt leaves room for what one read brings.
 	flushAt = letterBuffer - bigBuffer
-	// maxHeader is how much of a letter is held back while its header has not
-	// ended. What is beyond is not looked at.
-	maxHeader = 256 << 10
+	// maxHeader is the largest header: it is held in memory until it ends.
+	maxHeader = 1 << 20
 	// discardLimit is how many times the size limit a letter may be before we
 	// hang up instead of waiting for its end.
 	discardLimit = 4
@@ -75,7 +74,7 @@ func (s *session) spoolEnvelope() *spool.Envelope {
 
 // peerIP is the address of the client, or "".
 func (s *session) peerIP() string {
-	if peer := s.c.Peer().Addr(); peer.IsValid() {
+	if peer := s.peer.Addr(); peer.IsValid() {
 		return peer.Unmap().String()
 	}
 	return ""
@@ -108,7 +107,7 @@ func (s *session) with() string {
 func (s *session) trace(env *spool.Envelope) message.Trace {
 	t := message.Trace{ByHost: s.Hostname, With: env.Proto, ID: string(env.ID), UID: env.UID, At: env.Arrived}
 	if s.proto != Stdio {
-		t.FromHELO, t.FromIP = s.helo, traceIP(env.ClientIP)
+		t.FromHELO, t.FromName, t.FromIP = s.helo, s.name, traceIP(env.ClientIP)
 	}
 	if state := s.c.TLS(); state != nil {
 		t.TLS = tls.VersionName(state.Version) + " with cipher " + tls.CipherSuiteName(state.CipherSuite)
@@ -185,11 +184,15 @@ func (l *letter) flush(last bool) {
 // it is complete.
 func (l *letter) header(last bool) bool {
 	text := l.out[l.own:]
-	if !last && len(text) < maxHeader && !bytes.Contains(text, []byte("\n\n")) && !bytes.HasPrefix(text, []byte("\n")) {
+	if !last && len(text) <= maxHeader && !bytes.Contains(text, []byte("\n\n")) && !bytes.HasPrefix(text, []byte("\n")) {
 		return false
 	}
 	l.body = true
 	h, rest := message.Parse(text)
+	if len(text)-len(rest) > maxHeader {
+		l.fail(status.Error{Op: "receive", Class: status.Permanent, Code: "5.3.4", Reply: 552, Text: "message header size exceeds fixed limit"})
+		return true
+	}
 	if message.Hops(h) > message.MaxHops {
 		l.fail(status.Error{Op: "receive", Class: status.Permanent, Code: "5.4.6", Reply: 554, Text: "too many hops, mail loop"})
 		return true

@@ -4,10 +4,15 @@ import (
 	"bytes"
 	"errors"
 	"io"
+	"os"
 	"sync"
+	"time"
 )
 
 const (
+	// firstBuffer is what a session holds whose client has said nothing; it
+	// takes an ordinary EHLO.
+	firstBuffer = 64
 	// smallBuffer is what an idle session holds; 10,000 of them are 20 MB.
 	smallBuffer = 2 << 10
 	// bigBuffer is what a session holds while a letter comes in. It takes an
@@ -28,19 +33,32 @@ var bigBuffers = sync.Pool{New: func() any { return new([bigBuffer]byte) }}
 // give, so that replies can wait for the next read (RFC 2920).
 type lines struct {
 	r          io.Reader
-	buf        []byte // smallBuffer, or bigBuffer between grow and shrink
-	small      []byte
+	patience   time.Duration // how long a line may take
+	buf        []byte        // first, then small, or big between grow and shrink
+	first      [firstBuffer]byte
+	small      []byte // nil until the client has said something
 	big        *[bigBuffer]byte
 	start, end int // what is read and not yet given
 }
 
-func newLines(r io.Reader) *lines {
-	small := make([]byte, smallBuffer)
-	return &lines{r: r, buf: small, small: small}
+func newLines(r io.Reader, patience time.Duration) *lines {
+	l := &lines{r: r, patience: patience}
+	l.buf = l.first[:]
+	return l
+}
+
+// settle goes over to the small buffer.
+func (l *lines) settle() {
+	l.small = make([]byte, smallBuffer)
+	l.end = copy(l.small, l.pending())
+	l.start, l.buf = 0, l.small
 }
 
 // fill reads once. The buffer must have room.
 func (l *lines) fill() error {
+	if l.small == nil && l.end > 0 {
+		l.settle()
+	}
 	if l.start == l.end {
 		l.start, l.end = 0, 0
 	} else if l.end == len(l.buf) {
@@ -72,31 +90,43 @@ func (l *lines) drop() { l.start, l.end = 0, 0 }
 // buffer is skipped, which is errLineTooLong; its first octets are given.
 func (l *lines) line() ([]byte, error) {
 	seen := 0
+	var begun time.Time // when the first octets of it were here
 	for {
 		if i := bytes.IndexByte(l.pending()[seen:], '\n'); i >= 0 {
 			b := l.pending()[:seen+i]
 			l.consume(seen + i + 1)
 			return bytes.TrimSuffix(b, []byte{'\r'}), nil
 		}
-		seen = len(l.pending())
-		if seen == len(l.buf) {
-			beginning := bytes.Clone(l.pending()[:len("BDAT")])
-			return beginning, l.skipLine()
+		if seen = len(l.pending()); seen > 0 && begun.IsZero() {
+			begun = time.Now()
 		}
-		if err := l.fill(); err != nil {
+		if seen == len(l.buf) && l.small != nil {
+			beginning := bytes.Clone(l.pending()[:len("BDAT")])
+			return beginning, l.skipLine(begun)
+		}
+		if err := l.fillLine(begun); err != nil {
 			return nil, err
 		}
 	}
 }
 
-func (l *lines) skipLine() error {
+// fillLine reads on in a line that began at some time. Each read may be in time
+// and the line never end.
+func (l *lines) fillLine(begun time.Time) error {
+	if !begun.IsZero() && time.Since(begun) > l.patience {
+		return os.ErrDeadlineExceeded
+	}
+	return l.fill()
+}
+
+func (l *lines) skipLine(begun time.Time) error {
 	for {
 		if i := bytes.IndexByte(l.pending(), '\n'); i >= 0 {
 			l.consume(i + 1)
 			return errLineTooLong
 		}
 		l.drop()
-		if err := l.fill(); err != nil {
+		if err := l.fillLine(begun); err != nil {
 			return err
 		}
 	}
@@ -107,6 +137,9 @@ func (l *lines) skipLine() error {
 func (l *lines) grow() {
 	if l.big != nil {
 		return
+	}
+	if l.small == nil {
+		l.settle()
 	}
 	l.big = bigBuffers.Get().(*[bigBuffer]byte)
 	l.end = copy(l.big[:], l.pending())

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -23,6 +24,7 @@ type session struct {
 	out   []byte // scratch for one reply
 	proto string
 
+	client
 	helo    string // what the client calls itself; "" before HELO
 	esmtp   bool   // it said EHLO or LHLO
 	trusted bool   // by its address: may relay without AUTH
@@ -41,19 +43,20 @@ type session struct {
 // unknown peer never may; the loopback counts only when both ends are on it
 // (a proxy on this host must not lend its address to strangers).
 func (s *session) trustPeer() {
-	if s.proto == Stdio {
-		s.trusted = true
-		return
+	s.trusted = s.proto == Stdio || s.proto == SMTP && s.contains(s.RelayFrom, s.peer.Addr(), s.loopback())
+}
+
+// loopback says that the client itself is on this host.
+func (s *session) loopback() bool { return s.c.Loopback() && !s.proxy }
+
+// contains says whether nets have an address; that of the loopback is one only
+// where both ends are on it.
+func (s *session) contains(nets []netip.Prefix, a netip.Addr, loopback bool) bool {
+	a = a.Unmap()
+	if !a.IsValid() || a.IsLoopback() && !loopback {
+		return false
 	}
-	peer := s.c.Peer().Addr().Unmap()
-	if s.proto != SMTP || !peer.IsValid() || peer.IsLoopback() && !s.c.Loopback() {
-		return
-	}
-	for _, p := range s.RelayFrom {
-		if p.Contains(peer) || sameMapped(p, peer) {
-			s.trusted = true
-		}
-	}
+	return slices.ContainsFunc(nets, func(p netip.Prefix) bool { return p.Contains(a) || sameMapped(p, a) })
 }
 
 // sameMapped lets ::ffff:192.0.2.0/120 stand for 192.0.2.0/24.
@@ -176,6 +179,8 @@ func (s *session) control(verb, args string) {
 		s.doHello(verb, args)
 	case "STARTTLS":
 		s.doStartTLS(args)
+	case "XCLIENT":
+		s.doXclient(args)
 	case "QUIT":
 		s.reply(221, "2.0.0", "Bye")
 		s.quit = true

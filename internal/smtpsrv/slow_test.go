@@ -23,6 +23,10 @@ func (c *patientConn) Read(p []byte) (int, error) {
 	return c.fakeConn.Read(p)
 }
 
+// slowLine is what sendSlowly sends every two minutes: enough octets not to be
+// too slow.
+var slowLine = "LINE " + strings.Repeat("x", 1000) + "\r\n"
+
 // sendSlowly sends a letter for ten minutes, never silent for more than two.
 func sendSlowly(client net.Conn) (said string) {
 	out := make(chan string)
@@ -33,7 +37,7 @@ func sendSlowly(client net.Conn) (said string) {
 	io.WriteString(client, start+"DATA\r\n")
 	for range 5 {
 		time.Sleep(2 * time.Minute)
-		io.WriteString(client, "LINE of the letter\r\n")
+		io.WriteString(client, strings.Repeat(slowLine, 10))
 	}
 	io.WriteString(client, ".\r\nQUIT\r\n")
 	time.Sleep(time.Hour)
@@ -69,10 +73,54 @@ func TestASlowSenderIsNotCut(t *testing.T) {
 			server.Close()
 		}()
 		said := sendSlowly(client)
-		if len(in.letters) != 1 || strings.Count(in.letters[0].text, "LINE") != 5 || !strings.HasSuffix(said, "queued as ID1\r\n221 2.0.0 Bye\r\n") {
+		if len(in.letters) != 1 || strings.Count(in.letters[0].text, "LINE") != 50 || !strings.HasSuffix(said, "queued as ID1\r\n221 2.0.0 Bye\r\n") {
 			t.Errorf("we take %v, say %q", in.letters, said)
 		}
 	})
+}
+
+// What keeps a connection busy with an octet now and then is cut, in a command as
+// in a letter, though no read takes too long.
+func TestAClientThatDripsIsCut(t *testing.T) {
+	for _, tt := range []struct{ name, said, drip, want string }{
+		{"a command", "", "N", "421 4.4.2 mx.example.org timeout, closing connection\r\n"},
+		{"a second command", "EHLO c\r\n", "N", "421 4.4.2 mx.example.org timeout, closing connection\r\n"},
+		{"a command that is too long", "NOOP " + strings.Repeat("x", 3000), "x", "421 4.4.2 mx.example.org timeout, closing connection\r\n"},
+		{"a letter", start + "DATA\r\n", "x\r\n", "421 4.4.2 mx.example.org error: message comes too slowly\r\n"},
+		{"a chunk", start + "BDAT 1000 LAST\r\n", "x", "421 4.4.2 mx.example.org error: message comes too slowly\r\n"},
+		{"a chunk that is refused", "EHLO c\r\nBDAT 1000 LAST\r\n", "x", "421 4.4.2 mx.example.org error: message comes too slowly\r\n"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				client, server := net.Pipe()
+				s, in := newTestServer()
+				go func() {
+					s.Serve(context.Background(), &patientConn{fakeConn: newFakeConn(server, SMTP, "192.0.2.7")})
+					server.Close()
+				}()
+				out := make(chan string, 1)
+				go func() {
+					b, _ := io.ReadAll(client)
+					out <- string(b)
+				}()
+				began := time.Now()
+				_, err := io.WriteString(client, tt.said+tt.drip)
+				for err == nil {
+					time.Sleep(20 * time.Second)
+					_, err = io.WriteString(client, tt.drip)
+				}
+				if said := <-out; !strings.HasSuffix(said, tt.want) {
+					t.Errorf("last words %q, want %q", said, tt.want)
+				}
+				if took := time.Since(began); took < defaultIdle || took > defaultIdle+time.Minute {
+					t.Errorf("cut after %v", took)
+				}
+				if in.open != 0 || len(in.letters) != 0 {
+					t.Errorf("%d letters are open, %d taken", in.open, len(in.letters))
+				}
+			})
+		})
+	}
 }
 
 // FuzzFramingAgainstTheLibrary holds where we see the end of DATA, and what we

@@ -92,18 +92,19 @@ type Transaction interface {
 // session runs. Hostname, Intake and Recipients are needed; other fields have
 // a use when they are zero.
 type Server struct {
-	Hostname   string
-	Origin     string // domain appended to a sender without one; "" means Hostname
-	Intake     Intake
-	Recipients Recipients
-	Accounts   auth.Directory // nil: no AUTH
-	Throttle   *auth.Throttle // nil: failed logins are only counted per session
-	RelayFrom  []netip.Prefix // may relay without AUTH
-	AuthOnMX   bool           // offer AUTH on smtp:// to everybody
-	Plaintext  string         // policy for Conn.PlaintextOK
-	StartTLS   bool           // a certificate is there
-	Senders    Senders        // who may write what as the reverse-path
-	Normalize  bool           // take bare CR and LF from strangers too, as line ends
+	Hostname    string
+	Origin      string // domain appended to a sender without one; "" means Hostname
+	Intake      Intake
+	Recipients  Recipients
+	Accounts    auth.Directory // nil: no AUTH
+	Throttle    *auth.Throttle // nil: failed logins are only counted per session
+	RelayFrom   []netip.Prefix // may relay without AUTH
+	XclientFrom []netip.Prefix // may tell for whom they are connected
+	AuthOnMX    bool           // offer AUTH on smtp:// to everybody
+	Plaintext   string         // policy for Conn.PlaintextOK
+	StartTLS    bool           // a certificate is there
+	Senders     Senders        // who may write what as the reverse-path
+	Normalize   bool           // take bare CR and LF from strangers too, as line ends
 
 	MaxSize       int64         // octets of a letter; 0 means 50 MiB
 	MaxRecipients int           // of a letter; 0 means 1,000
@@ -123,6 +124,9 @@ const (
 	// maxIdleCommands bounds commands that do nothing (NOOP, RSET, VRFY),
 	// counted anew with each letter taken. Postfix: smtpd_junk_command_limit.
 	maxIdleCommands = 100
+	// minRate is how many octets of a letter must come in a second, on average,
+	// after IdleTimeout. Postfix has smtpd_min_data_rate = 500 when it is busy.
+	minRate = 100
 	// maxLoginFailures is how many failed logins a connection has.
 	maxLoginFailures = 5
 )
@@ -153,7 +157,8 @@ func (s *Server) origin() string {
 // a client that goes away is none.
 func (s *Server) Serve(ctx context.Context, c Conn) error {
 	c.SetIdleTimeout(orDefault(s.IdleTimeout, defaultIdle))
-	sess := &session{Server: s, c: c, ctx: ctx, in: newLines(c), proto: c.Proto()}
+	sess := &session{Server: s, c: c, ctx: ctx, in: newLines(c, orDefault(s.IdleTimeout, defaultIdle)), proto: c.Proto()}
+	sess.peer = c.Peer()
 	defer sess.end()
 	sess.trustPeer()
 	sess.greet()

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"io"
 	"net/netip"
@@ -54,17 +55,18 @@ func (c *stdio) Read(p []byte) (int, error) {
 	return c.in.Read(p)
 }
 
-func (c *stdio) Write(p []byte) (int, error)    { return c.out.Write(p) }
-func (c *stdio) Flush() error                   { return c.out.Flush() }
-func (c *stdio) Proto() string                  { return smtpsrv.Stdio }
-func (c *stdio) Peer() netip.AddrPort           { return netip.AddrPort{} }
-func (c *stdio) Loopback() bool                 { return false }
-func (c *stdio) TLS() *tls.ConnectionState      { return nil }
-func (c *stdio) StartTLS(context.Context) error { return errNoTLS }
-func (c *stdio) PlaintextOK(string) bool        { return false }
-func (c *stdio) SetIdleTimeout(time.Duration)   {} // a user may think as long as he likes
-func (c *stdio) Busy(bool)                      {}
-func (c *stdio) Draining() <-chan struct{}      { return nil }
+func (c *stdio) Write(p []byte) (int, error)                   { return c.out.Write(p) }
+func (c *stdio) Flush() error                                  { return c.out.Flush() }
+func (c *stdio) Proto() string                                 { return smtpsrv.Stdio }
+func (c *stdio) Peer() netip.AddrPort                          { return netip.AddrPort{} }
+func (c *stdio) Loopback() bool                                { return false }
+func (c *stdio) Certificates() (own, client *x509.Certificate) { return nil, nil }
+func (c *stdio) TLS() *tls.ConnectionState                     { return nil }
+func (c *stdio) StartTLS(context.Context) error                { return errNoTLS }
+func (c *stdio) PlaintextOK(string) bool                       { return false }
+func (c *stdio) SetIdleTimeout(time.Duration)                  {} // a user may think as long as he likes
+func (c *stdio) Busy(bool)                                     {}
+func (c *stdio) Draining() <-chan struct{}                     { return nil }
 
 // anybody takes every recipient, as sendmail with arguments does: one that there
 // is not makes a bounce later.

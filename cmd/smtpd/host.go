@@ -46,6 +46,13 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 		return nil, err
 	}
 	h := &host{Daemon: d}
+	clients, err := roots(v, "client-ca")
+	if err != nil {
+		return nil, status.Exit(status.ExConfig, "client-ca", err)
+	}
+	if clients != nil {
+		d.TLS.TrustClients(clients)
+	}
 	if err := h.loadRecipients(); err != nil {
 		return nil, status.Exit(status.ExConfig, "recipients", err)
 	}
@@ -161,7 +168,7 @@ func (h *host) remote() (*deliver.Remote, error) {
 	if v.Bool("resolver-trust-ad") {
 		resolver.TrustAD()
 	}
-	pool, err := roots(v)
+	pool, err := roots(v, "tls-ca")
 	if err != nil {
 		return nil, status.Exit(status.ExConfig, "tls-ca", err)
 	}
@@ -204,9 +211,9 @@ func dialFrom(addrs []string) func(ctx context.Context, network, addr string) (n
 	}
 }
 
-// roots are the certificates of --tls-ca; nil for the system's.
-func roots(v *config.Values) (*x509.CertPool, error) {
-	path := v.String("tls-ca")
+// roots are the certificates of a file that a setting names; nil for none.
+func roots(v *config.Values, setting string) (*x509.CertPool, error) {
+	path := v.String(setting)
 	if path == "" {
 		return nil, nil
 	}

@@ -26,6 +26,7 @@ var own = []config.Setting{
 	{Name: "password-command", Arg: "COMMAND", Usage: "prints the password or token of USER@HOST; HOST is $1, USER $2"},
 	{Name: "smtp-port", Arg: "N", Usage: "port of MX hosts", Kind: config.Number, Default: "25"},
 	{Name: "tls-ca", Arg: "FILE", Usage: "certificates that other hosts are checked by, PEM (default: the system's)", File: true},
+	{Name: "client-ca", Arg: "FILE", Usage: "certificates that vouch for those of clients, PEM: AUTH EXTERNAL", File: true},
 	{Name: "max-size", Arg: "SIZE", Usage: "largest message", Kind: config.Size, Default: "50M"},
 	{Name: "min-free", Arg: "SIZE", Usage: "take no letter while the disk of the spool has less room; 0: never", Kind: config.Size, Default: "0"},
 	{Name: "sender-login", Arg: "FILE", Usage: "who may write as which address: ADDRESS LOGIN,... a line", File: true},
@@ -78,8 +79,10 @@ func check(ctx context.Context, v *config.Values) []error {
 	if _, err := trust.NewSigner(v.Strings("dkim-key")); err != nil {
 		faults = append(faults, err)
 	}
-	if _, err := roots(v); err != nil {
-		faults = append(faults, err)
+	for _, setting := range []string{"tls-ca", "client-ca"} {
+		if _, err := roots(v, setting); err != nil {
+			faults = append(faults, err)
+		}
 	}
 	if _, err := rewriter(v, nil); err != nil {
 		faults = append(faults, err)

@@ -239,7 +239,7 @@ func TestMechanisms(t *testing.T) {
 		ok   bool
 		want string
 	}{{plain, true, "SCRAM-SHA-256 PLAIN LOGIN"}, {plain, false, "SCRAM-SHA-256"}, {hashed, true, "PLAIN LOGIN"}, {hashed, false, ""}} {
-		if got := strings.Join(Mechanisms(c.f, c.ok), " "); got != c.want {
+		if got := strings.Join(Mechanisms(c.f, c.ok, Exchange{}), " "); got != c.want {
 			t.Errorf("%q, want %q", got, c.want)
 		}
 	}

@@ -2,6 +2,8 @@ package auth
 
 import (
 	"context"
+	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"net/netip"
@@ -27,6 +29,10 @@ type Exchange struct {
 	Context  context.Context // nil: Background
 	Throttle *Throttle       // nil: none
 	Peer     netip.Addr
+
+	TLS    *tls.ConnectionState // nil: none
+	Own    *x509.Certificate    // ours in TLS; nil: not known
+	Client *x509.Certificate    // the client's, if it is believed; nil: none
 }
 
 func (x Exchange) context() context.Context {
@@ -37,10 +43,17 @@ func (x Exchange) context() context.Context {
 }
 
 // Mechanisms are those that may be offered: the best first. Without plaintextOK
-// only those are that do not show the password.
-func Mechanisms(d Directory, plaintextOK bool) []string {
+// only those are that do not show the password. What is bound to TLS needs that
+// of the exchange.
+func Mechanisms(d Directory, plaintextOK bool, x Exchange) []string {
 	var all []string
+	if len(namesOf(x.Client)) > 0 {
+		all = append(all, "EXTERNAL")
+	}
 	if d.SCRAMPossible() {
+		if _, err := x.anyBinding(); err == nil {
+			all = append(all, "SCRAM-SHA-256-PLUS")
+		}
 		all = append(all, "SCRAM-SHA-256")
 	}
 	if plaintextOK {
@@ -57,8 +70,10 @@ func NewServer(mechanism string, d Directory, x Exchange) (Server, error) {
 		return &plainServer{base}, nil
 	case "LOGIN":
 		return &loginServer{base: base}, nil
-	case "SCRAM-SHA-256":
-		return newScram(base)
+	case "SCRAM-SHA-256", "SCRAM-SHA-256-PLUS":
+		return newScram(base, mechanism == "SCRAM-SHA-256-PLUS")
+	case "EXTERNAL":
+		return &externalServer{base}, nil
 	}
 	return nil, fmt.Errorf("mechanism %s: not known", mechanism)
 }
@@ -120,22 +135,24 @@ func (s *loginServer) Next(response []byte) ([]byte, bool, error) {
 	return nil, err == nil, err
 }
 
-// A scramServer is SCRAM-SHA-256 (RFC 7677) without channel binding.
+// A scramServer is SCRAM-SHA-256 (RFC 7677), or with channel binding
+// SCRAM-SHA-256-PLUS.
 type scramServer struct {
 	base
-	conv    *scram.ServerConversation
+	plus    bool
+	server  *scram.Server
+	conv    *scram.ServerConversation // nil until the client has spoken
 	found   Account
 	trouble error // why the credentials could not be had
 	proved  bool  // the proof was right; the client still has to see ours
 }
 
-func newScram(b base) (Server, error) {
-	s := &scramServer{base: b}
-	server, err := scram.SHA256.NewServer(s.lookup)
-	if err != nil {
+func newScram(b base, plus bool) (Server, error) {
+	s := &scramServer{base: b, plus: plus}
+	var err error
+	if s.server, err = scram.SHA256.NewServer(s.lookup); err != nil {
 		return nil, fmt.Errorf("begin SCRAM: %w", err)
 	}
-	s.conv = server.NewConversation()
 	return s, nil
 }
 
@@ -166,6 +183,11 @@ func (s *scramServer) Next(response []byte) ([]byte, bool, error) {
 	}
 	if err := s.x.Throttle.Wait(s.x.context(), s.x.Peer, s.login); err != nil {
 		return nil, false, err
+	}
+	if s.conv == nil {
+		if err := s.converse(response); err != nil {
+			return nil, false, err
+		}
 	}
 	challenge, err := s.conv.Step(string(response))
 	if s.trouble != nil {

@@ -17,7 +17,7 @@ func (s *session) mechanisms() []string {
 	if s.Accounts == nil {
 		return nil
 	}
-	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext))
+	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext), auth.Exchange{})
 }
 
 // loginCapabilities say how to log in.

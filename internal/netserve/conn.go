@@ -32,6 +32,7 @@ type Conn struct {
 	mu        sync.Mutex
 	nc        net.Conn // changes once, when TLS begins
 	tls       *tls.Conn
+	shown     *shownConn // below tls
 	idle      time.Duration
 	busy      bool
 	stopAt    time.Time // end of a draining server's patience; zero while it runs
@@ -166,7 +167,8 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 		return err
 	}
 	c.pending = nil
-	t := tls.Server(c.nc, c.certs.Config())
+	shown := &shownConn{Conn: c.nc}
+	t := tls.Server(shown, c.certs.Config())
 	if err := c.armHandshake(); err != nil {
 		return fmt.Errorf("start TLS: %w", err)
 	}
@@ -177,6 +179,6 @@ func (c *Conn) StartTLS(ctx context.Context) error {
 	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.nc, c.tls = t, t
+	c.nc, c.tls, c.shown = t, t, shown
 	return nil
 }

@@ -26,8 +26,9 @@ import (
 type Certificates struct {
 	Report func(err error) // nil: nobody
 
-	config *tls.Config
-	renew  func() error // makes a self-signed pair anew, when it is time
+	config  *tls.Config
+	clients *x509.CertPool // who vouches for clients; nil: nobody
+	renew   func() error   // makes a self-signed pair anew, when it is time
 
 	mu        sync.Mutex
 	cert, key string
@@ -155,11 +156,16 @@ func (c *Certificates) Expires() time.Time {
 func (c *Certificates) Config() *tls.Config { return c.config }
 
 // current gives the pair for one handshake.
-func (c *Certificates) current(*tls.ClientHelloInfo) (*tls.Certificate, error) {
+func (c *Certificates) current(hello *tls.ClientHelloInfo) (*tls.Certificate, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if time.Since(c.looked) > lookEvery {
 		_ = c.look() // the old pair stays; Report has told of it
+	}
+	if hello != nil {
+		if conn, ok := hello.Conn.(*shownConn); ok {
+			conn.pair = c.pair
+		}
 	}
 	return c.pair, nil
 }

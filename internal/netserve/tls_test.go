@@ -1,8 +1,15 @@
 package netserve
 
 import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
 	"crypto/tls"
 	"crypto/x509"
+	"crypto/x509/pkix"
+	"fmt"
+	"math/big"
 	"net"
 	"os"
 	"path/filepath"
@@ -182,6 +189,28 @@ func TestTLS(t *testing.T) {
 			c.hears("")
 		}
 	})
+	t.Run("whose certificates", func(t *testing.T) {
+		pairs := map[string]tls.Certificate{"ann": clientPair(t, "ann", x509.ExtKeyUsageClientAuth), "eve": clientPair(t, "eve", x509.ExtKeyUsageClientAuth), "host": clientPair(t, "host", x509.ExtKeyUsageServerAuth)}
+		clients := x509.NewCertPool()
+		clients.AddCert(pairs["ann"].Leaf)
+		clients.AddCert(pairs["host"].Leaf)
+		asking, err := SelfSigned(durable.New(), t.TempDir(), "mx.example.org")
+		if err != nil {
+			t.Fatal(err)
+		}
+		asking.TrustClients(clients)
+		s := launch(t, Options{TLS: asking, Listen: []string{"submissions://127.0.0.1:0"}, Handle: tellCertificates})
+		for name, want := range map[string]string{"": "own mx.example.org client none", "ann": "own mx.example.org client ann", "eve": "own mx.example.org client none", "host": "own mx.example.org client none"} {
+			config := &tls.Config{InsecureSkipVerify: true}
+			if name != "" {
+				config.Certificates = []tls.Certificate{pairs[name]}
+			}
+			newClient(t, tls.Client(dial(t, "tcp", s.addr), config)).hears(want)
+		}
+		resuming := &tls.Config{InsecureSkipVerify: true, ClientSessionCache: tls.NewLRUClientSessionCache(1)}
+		newClient(t, tls.Client(dial(t, "tcp", s.addr), resuming)).hears("own mx.example.org client none")
+		newClient(t, tls.Client(dial(t, "tcp", s.addr), resuming)).hears("own none client none") // none is shown again
+	})
 	t.Run("after STARTTLS, without what was said before", func(t *testing.T) {
 		s := launch(t, Options{TLS: certs})
 		c := dial(t, "tcp", s.addr)
@@ -211,6 +240,41 @@ func TestTLS(t *testing.T) {
 		}
 		s.log.await(t, "msg=lost client=127.0.0.1 where=TLS")
 	})
+}
+
+// clientPair makes a certificate for a client.
+func clientPair(t *testing.T, name string, use x509.ExtKeyUsage) tls.Certificate {
+	t.Helper()
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	template := &x509.Certificate{
+		SerialNumber: big.NewInt(1), Subject: pkix.Name{CommonName: name}, ExtKeyUsage: []x509.ExtKeyUsage{use},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: time.Now().Add(time.Hour),
+	}
+	der, err := x509.CreateCertificate(rand.Reader, template, template, key.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	leaf, err := x509.ParseCertificate(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return tls.Certificate{Certificate: [][]byte{der}, PrivateKey: key, Leaf: leaf}
+}
+
+// tellCertificates is a protocol that says whose certificates there are.
+func tellCertificates(_ context.Context, c *Conn) error {
+	name := func(cert *x509.Certificate) string {
+		if cert == nil {
+			return "none"
+		}
+		return cert.Subject.CommonName
+	}
+	own, client := c.Certificates()
+	fmt.Fprintf(c, "own %s client %s\r\n", name(own), name(client))
+	return nil
 }
 
 func TestHandshakesDuringAChange(t *testing.T) {

@@ -15,7 +15,7 @@ func (s *session) mechanisms() []string {
 	if s.Accounts == nil {
 		return nil
 	}
-	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext))
+	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext), auth.Exchange{})
 }
 
 // plaintext refuses a password that anybody could read on its way.

@@ -31,7 +31,7 @@ func (s *session) doAuth(args string) {
 
 // refuseMechanism tells a client that would have to use TLS first.
 func (s *session) refuseMechanism(mechanism string) {
-	if s.Accounts != nil && s.startTLSOffered() && slices.Contains(auth.Mechanisms(s.Accounts, true), mechanism) {
+	if s.Accounts != nil && s.startTLSOffered() && slices.Contains(auth.Mechanisms(s.Accounts, true, auth.Exchange{}), mechanism) {
 		s.refuse(538, "5.7.11", "encryption required for that mechanism")
 		return
 	}
@@ -39,9 +39,7 @@ func (s *session) refuseMechanism(mechanism string) {
 }
 
 func (s *session) authenticate(mechanism, initial string) {
-	server, err := auth.NewServer(mechanism, s.Accounts, auth.Exchange{
-		Context: s.ctx, Throttle: s.Throttle, Peer: s.peer.Addr(),
-	})
+	server, err := auth.NewServer(mechanism, s.Accounts, s.exchange())
 	if err != nil {
 		s.refuseStatus(err)
 		return
@@ -62,6 +60,17 @@ func (s *session) authenticate(mechanism, initial string) {
 		}
 	}
 	s.refuse(501, "5.5.2", "cancelled, or not base64")
+}
+
+// exchange is what mechanisms need to know of the session. The TLS of a proxy is
+// not that of its client.
+func (s *session) exchange() auth.Exchange {
+	x := auth.Exchange{Context: s.ctx, Throttle: s.Throttle, Peer: s.peer.Addr()}
+	if !s.proxy {
+		x.TLS = s.c.TLS()
+		x.Own, x.Client = s.c.Certificates()
+	}
+	return x
 }
 
 // firstResponse decodes the initial response: nil when there is none, empty for

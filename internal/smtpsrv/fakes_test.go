@@ -5,8 +5,10 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
+	"net/http/httptest"
 	"net/netip"
 	"strings"
 	"sync"
@@ -27,6 +29,7 @@ type fakeConn struct {
 	peer     netip.AddrPort
 	loopback bool
 	tls      *tls.ConnectionState
+	own, who *x509.Certificate
 	draining chan struct{}
 }
 
@@ -45,20 +48,40 @@ func (f *fakeConn) Read(p []byte) (int, error) {
 	}
 	return f.Conn.Read(p)
 }
-func (f *fakeConn) Write(p []byte) (int, error)    { return f.w.Write(p) }
-func (f *fakeConn) Flush() error                   { return f.w.Flush() }
-func (f *fakeConn) Proto() string                  { return f.proto }
-func (f *fakeConn) Peer() netip.AddrPort           { return f.peer }
-func (f *fakeConn) Loopback() bool                 { return f.loopback }
-func (f *fakeConn) TLS() *tls.ConnectionState      { return f.tls }
+func (f *fakeConn) Write(p []byte) (int, error) { return f.w.Write(p) }
+func (f *fakeConn) Flush() error                { return f.w.Flush() }
+func (f *fakeConn) Proto() string               { return f.proto }
+func (f *fakeConn) Peer() netip.AddrPort        { return f.peer }
+func (f *fakeConn) Loopback() bool              { return f.loopback }
+func (f *fakeConn) TLS() *tls.ConnectionState   { return f.tls }
+func (f *fakeConn) Certificates() (own, client *x509.Certificate) {
+	return f.own, f.who
+}
 func (f *fakeConn) PlaintextOK(policy string) bool { return f.tls != nil || f.loopback }
 func (f *fakeConn) SetIdleTimeout(time.Duration)   {}
 func (f *fakeConn) Busy(bool)                      {}
 func (f *fakeConn) Draining() <-chan struct{}      { return f.draining }
 func (f *fakeConn) StartTLS(context.Context) error {
-	f.tls = &tls.ConnectionState{Version: tls.VersionTLS13, CipherSuite: tls.TLS_AES_128_GCM_SHA256}
+	state := fakeTLS()
+	f.tls = &state
 	return nil
 }
+
+// fakeTLS is the state of some connection, with one name for its cipher.
+var fakeTLS = sync.OnceValue(func() tls.ConnectionState {
+	site := httptest.NewTLSServer(nil)
+	defer site.Close()
+	client, server := net.Pipe()
+	defer client.Close()
+	go tls.Client(client, &tls.Config{InsecureSkipVerify: true}).Handshake()
+	inner := tls.Server(server, &tls.Config{Certificates: site.TLS.Certificates})
+	if err := inner.Handshake(); err != nil {
+		panic(err)
+	}
+	state := inner.ConnectionState()
+	state.CipherSuite = tls.TLS_AES_128_GCM_SHA256
+	return state
+})
 
 // memConn is a net.Conn that says what was recorded and then ends.
 type memConn struct {

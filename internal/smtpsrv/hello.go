@@ -80,7 +80,7 @@ func (s *session) mechanisms() []string {
 	if s.proto == SMTP && !s.trusted && !s.AuthOnMX {
 		return nil
 	}
-	return auth.Mechanisms(s.Accounts, s.plaintextOK())
+	return auth.Mechanisms(s.Accounts, s.plaintextOK(), s.exchange())
 }
 
 // plaintextOK says that passwords may be sent in the clear: all the way, where a

@@ -31,6 +31,7 @@ package smtpsrv
 
 import (
 	"context"
+	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -55,6 +56,9 @@ const (
 type Conn interface {
 	netserve.Client
 	Loopback() bool
+	// Certificates are ours that the client was shown, and that of the client if
+	// it is believed; each may be nil.
+	Certificates() (own, client *x509.Certificate)
 }
 
 // Recipients knows which addresses we take mail for.

@@ -14,16 +14,17 @@ import (
 
 // A Mail is a queued message as an attempt sees it.
 type Mail struct {
-	ID       string
-	From     address.Address
-	Body     string // "8BITMIME" and so on, as the sender declared
-	SMTPUTF8 bool
-	Ret      string
-	EnvID    string
-	ClientIP string                        // where it came from
-	Ours     bool                          // somebody of this host has written it, not a stranger
-	Size     int64                         // octets in disk form
-	Open     func() (io.ReadCloser, error) // disk form; an error instead of io.EOF must not complete it
+	ID         string
+	From       address.Address
+	Body       string // "8BITMIME" and so on, as the sender declared
+	SMTPUTF8   bool
+	Ret        string
+	EnvID      string
+	RequireTLS bool                          // RFC 8689
+	ClientIP   string                        // where it came from
+	Ours       bool                          // somebody of this host has written it, not a stranger
+	Size       int64                         // octets in disk form
+	Open       func() (io.ReadCloser, error) // disk form; an error instead of io.EOF must not complete it
 }
 
 // A Box is a Mailbox that a queued message shall get into exactly once.

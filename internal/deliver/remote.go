@@ -96,6 +96,10 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 	var failed failures
 	for next := range hops {
 		hop, err := r.complete(ctx, d, next)
+		if err == nil && m.RequireTLS {
+			hop, err = requireTLS(hop, next.authentic)
+			mail.RequireTLS = !onHost(hop)
+		}
 		if err != nil {
 			failed.add(err)
 			continue

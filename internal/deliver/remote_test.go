@@ -15,6 +15,7 @@ import (
 	"postbag/internal/smtpout"
 	"postbag/internal/spool"
 	"postbag/internal/status"
+	"postbag/internal/trust"
 )
 
 var ctx = context.Background()
@@ -30,13 +31,14 @@ func addr(s string) address.Address {
 // names is a resolver: MX hosts of a domain, "host preference"; addresses of a
 // host. What it does not know does not exist.
 type names struct {
-	mx    map[string][]resolve.MX
-	addrs map[string]string
+	mx     map[string][]resolve.MX
+	addrs  map[string]string
+	signed string // the domain whose hosts are authentic
 }
 
 func (n names) MX(_ context.Context, domain string) ([]resolve.MX, bool, error) {
 	if hosts, ok := n.mx[domain]; ok {
-		return hosts, false, nil
+		return hosts, n.signed != "" && domain == n.signed, nil
 	}
 	return nil, false, status.Perm("look up "+domain, "5.1.2", "domain does not exist", errors.New("nxdomain"))
 }
@@ -184,6 +186,54 @@ func TestRoutes(t *testing.T) {
 		hop.Addrs = nil
 		if hop.String() != want.String() || hop.TLS != want.TLS || hop.LMTP != want.LMTP || hop.User != want.User || hop.Password != want.Password || hop.Mechanism != want.Mechanism {
 			t.Errorf("%s: %+v, want %+v", by, hop, want)
+		}
+	}
+}
+
+// stsFor is a policy for one domain, whose hosts are mx1 and mx2.
+type stsFor string
+
+func (s stsFor) Policy(_ context.Context, domain string) (trust.Policy, bool) {
+	return trust.Policy{Mode: trust.Enforce, MX: []string{"mx1", "mx2"}}, domain == string(s)
+}
+
+func TestWhatALetterThatRequiresTLSDemands(t *testing.T) {
+	dns := dns
+	dns.signed = "a.example"
+	dns.addrs = map[string]string{"mx1": "192.0.2.1", "mx2": "192.0.2.2", "smart": "192.0.2.9", "filter": "127.0.0.1 ::1"}
+	for by, c := range map[string]struct {
+		to, tried string
+		tls       smtpout.Policy
+		required  bool
+		code      string
+	}{
+		"mx: of a signed zone":              {"x@a.example", "mx1", smtpout.StartTLS, true, ""},
+		"mx: with a policy of MTA-STS":      {"x@ours.example", "mx1", smtpout.StartTLS, true, ""},
+		"mx: that anybody may have said":    {"x@many.example", "", 0, false, "5.7.30"},
+		"smtp://smart":                      {"x@many.example", "smart", smtpout.StartTLS, true, ""},
+		"smtps://smart":                     {"x@many.example", "smart", smtpout.Implicit, true, ""},
+		"smtp://filter":                     {"x@many.example", "filter", smtpout.Opportunistic, false, ""},
+		"lmtp:///run/dovecot/lmtp":          {"x@many.example", "", smtpout.None, false, ""},
+		"smtp://filter smtp+starttls://mx2": {"x@many.example", "filter", smtpout.Opportunistic, false, ""},
+	} {
+		target := by
+		if strings.HasPrefix(by, "mx:") {
+			target = "mx:"
+		}
+		s := &sender{}
+		r := &Remote{Sender: s, Resolver: dns, Hostname: "us.example", STS: stsFor("ours.example")}
+		m := mail("x\n")
+		m.RequireTLS = true
+		got := r.Send(ctx, destination(t, c.to, target), m, []spool.Recipient{{Address: addr(c.to)}})
+		if err := got[0].Err; (err == nil) != (c.code == "") || err != nil && (status.Code(err) != c.code || status.ClassOf(err) != status.Permanent) {
+			t.Errorf("%s: %v, want %q", by, err, c.code)
+			continue
+		}
+		if s.tried() != c.tried {
+			t.Errorf("%s: tried %q, want %q", by, s.tried(), c.tried)
+		}
+		if c.code == "" && (s.hops[0].TLS != c.tls || s.mail.RequireTLS != c.required) {
+			t.Errorf("%s: TLS %v, REQUIRETLS %v; want %v, %v", by, s.hops[0].TLS, s.mail.RequireTLS, c.tls, c.required)
 		}
 	}
 }

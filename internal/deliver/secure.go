@@ -2,6 +2,9 @@ package deliver
 
 import (
 	"context"
+	"errors"
+	"net/netip"
+	"slices"
 
 	"postbag/internal/recipient"
 	"postbag/internal/route"
@@ -43,6 +46,27 @@ func (r *Remote) secure(ctx context.Context, d recipient.Destination, hop smtpou
 		return demanding(hop, demand), nil
 	}
 	return hop, nil
+}
+
+// requireTLS demands of a hop what RFC 8689 section 4.2.1 does: TLS, with a
+// certificate that is right for a name that we are sure of. What stays on this
+// host needs none.
+func requireTLS(hop smtpout.Hop, named bool) (smtpout.Hop, error) {
+	switch {
+	case onHost(hop), hop.TLS == smtpout.StartTLS, hop.TLS == smtpout.Implicit, hop.TLS == smtpout.Encrypt && hop.Verify != nil:
+		return hop, nil
+	case named:
+		hop.TLS = smtpout.StartTLS
+		return hop, nil
+	}
+	return hop, status.Perm("send to "+hop.Host, "5.7.30", "message requires TLS, and neither DNSSEC nor MTA-STS vouches for host "+hop.Host, errNotSure)
+}
+
+var errNotSure = errors.New("who should have the letter is not known for sure")
+
+// onHost says that a hop of ours does not leave this host.
+func onHost(hop smtpout.Hop) bool {
+	return hop.Socket != "" || !hop.Foreign && len(hop.Addrs) > 0 && !slices.ContainsFunc(hop.Addrs, func(a netip.Addr) bool { return !a.IsLoopback() })
 }
 
 func demanding(hop smtpout.Hop, d trust.Demand) smtpout.Hop {

@@ -60,10 +60,11 @@ func (f fakeResolver) Resolve(_ context.Context, a address.Address) ([]recipient
 
 // fakeRemote answers by the local part.
 type fakeRemote struct {
-	mu   sync.Mutex
-	sent []string
-	from []string // reverse-paths and parameters
-	hang chan struct{}
+	mu    sync.Mutex
+	sent  []string
+	from  []string // reverse-paths and parameters
+	mails []deliver.Mail
+	hang  chan struct{}
 }
 
 func (f *fakeRemote) Key(d recipient.Destination) string { return d.Address.Domain }
@@ -78,6 +79,9 @@ func (f *fakeRemote) Send(ctx context.Context, d recipient.Destination, m delive
 	}
 	text, _ := io.ReadAll(body)
 	body.Close()
+	f.mu.Lock()
+	f.mails = append(f.mails, m)
+	f.mu.Unlock()
 	var all []deliver.Outcome
 	for _, r := range to {
 		f.mu.Lock()
@@ -238,6 +242,20 @@ func TestFailuresAreReportedOnceToTheSender(t *testing.T) {
 	}
 	if strings.Contains(got[0], "eve@far.example") {
 		t.Error("the report names one who got the letter")
+	}
+}
+
+// RFC 8689 section 5: a report on a letter that requires TLS requires it too, and
+// gives back no more than the header.
+func TestAReportOnALetterThatRequiresTLS(t *testing.T) {
+	w := newWorld(t)
+	w.take(&spool.Envelope{From: addr("eve@far.example"), UID: -1, Arrived: w.now, Ret: "FULL", RequireTLS: true, To: []spool.Recipient{{Address: addr("no@far.example")}}})
+	w.once()
+	if n := len(w.remote.mails); n != 2 || !w.remote.mails[0].RequireTLS || !w.remote.mails[1].RequireTLS || !w.remote.mails[1].From.IsNull() {
+		t.Fatalf("%d letters to others: %+v", n, w.remote.mails)
+	}
+	if report := w.remote.sent[len(w.remote.sent)-1]; !strings.Contains(report, "text/rfc822-headers") || strings.Contains(report, "message/rfc822\n") {
+		t.Errorf("the report has more than the header:\n%s", report)
 	}
 }
 

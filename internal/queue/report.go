@@ -153,6 +153,7 @@ func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 	env := &spool.Envelope{
 		Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
 		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
+		RequireTLS: a.e.RequireTLS, // RFC 8689 section 5
 	}
 	if err := a.write(ctx, env, n); err != nil {
 		return "", fmt.Errorf("report on %s: %w", a.e.ID, err)
@@ -225,7 +226,7 @@ func (a *attempt) queueReport(ctx context.Context, env *spool.Envelope, n notice
 }
 
 func (a *attempt) text(n notice, env *spool.Envelope, letter io.Reader) message.Report {
-	full := n.kind == message.Failed && (a.e.Ret == "FULL" || a.e.Ret == "" && a.e.Size <= maxReturned)
+	full := n.kind == message.Failed && !a.e.RequireTLS && (a.e.Ret == "FULL" || a.e.Ret == "" && a.e.Size <= maxReturned)
 	r := message.Report{
 		ID: string(a.e.ID), Kind: n.kind, ReportingMTA: a.Hostname,
 		From: address.Address{Local: "MAILER-DAEMON", Domain: a.Hostname}, To: n.to,

@@ -12,6 +12,9 @@ import (
 // prepare decides what the extensions of the host make impossible; another host
 // may do better.
 func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error) {
+	if m.RequireTLS && (!c.tls || !c.offers("REQUIRETLS")) {
+		return nil, status.Perm("send to "+c.peer, "5.7.30", "message requires TLS, and host "+c.peer+" does not offer REQUIRETLS", nil)
+	}
 	t := &transaction{conn: c, mail: m, letter: l, results: results}
 	if err := t.suit(); err != nil {
 		return nil, err
@@ -98,6 +101,9 @@ func (t *transaction) mailLine() string {
 	}
 	if t.offers("SMTPUTF8") && t.needsUTF8() {
 		line += " SMTPUTF8"
+	}
+	if t.mail.RequireTLS {
+		line += " REQUIRETLS"
 	}
 	if t.offers("DSN") {
 		if t.mail.Ret != "" {

@@ -20,7 +20,7 @@
 // # What it speaks
 //
 // PIPELINING (RFC 2920), SIZE, 8BITMIME, DSN, SMTPUTF8, CHUNKING (RFC 3030),
-// STARTTLS (RFC 3207), AUTH (RFC 4954). Each read and each write has a deadline
+// STARTTLS (RFC 3207), AUTH (RFC 4954), REQUIRETLS (RFC 8689). Each read and each write has a deadline
 // of RFC 5321 section 4.5.3.2; ctx ends all of them. For hosts without 8BITMIME
 // a letter is encoded, unless it is signed.
 //
@@ -88,11 +88,12 @@ func (h Hop) key() string {
 
 // A Mail is the envelope of a letter.
 type Mail struct {
-	From  address.Address // reverse-path; zero is the null one
-	Rcpts []Rcpt
-	UTF8  bool   // the letter needs SMTPUTF8 (RFC 6531)
-	Ret   string // RFC 3461: "FULL", "HDRS" or ""
-	EnvID string // RFC 3461, decoded
+	From       address.Address // reverse-path; zero is the null one
+	Rcpts      []Rcpt
+	UTF8       bool   // the letter needs SMTPUTF8 (RFC 6531)
+	RequireTLS bool   // only under TLS, and to a host that offers REQUIRETLS (RFC 8689)
+	Ret        string // RFC 3461: "FULL", "HDRS" or ""
+	EnvID      string // RFC 3461, decoded
 }
 
 // An Rcpt is one forward-path with its parameters of RFC 3461.

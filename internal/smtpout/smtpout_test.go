@@ -636,6 +636,41 @@ func TestAConnectionIsNotUsedForOtherDemands(t *testing.T) {
 	}
 }
 
+// RFC 8689 section 4.2.1: what requires TLS goes to nobody who does not promise
+// the same.
+func TestALetterMayRequireTLS(t *testing.T) {
+	cfg, pool := serverTLS()
+	for name, c := range map[string]struct {
+		policy Policy
+		ehlo   string
+		want   string
+	}{
+		"to a host that offers it":         {StartTLS, "STARTTLS\nPIPELINING\nREQUIRETLS", "ok"},
+		"to one that does not":             {StartTLS, "STARTTLS\nPIPELINING", "error 5.7.30"},
+		"never without TLS":                {None, "REQUIRETLS", "error 5.7.30"},
+		"nor where TLS cannot be had, now": {StartTLS, "REQUIRETLS", "error 4.7.4"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{ehlo: c.ehlo, tls: cfg}
+			hop := s.host(t)
+			hop.TLS = c.policy
+			cl := client(t)
+			cl.RootCAs = pool
+			results, err := cl.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob"), RequireTLS: true}, source("x\n"))
+			got := outcome(results)
+			if err != nil {
+				got = "error " + status.Code(err)
+			}
+			if got != c.want {
+				t.Errorf("%s (%v), want %s", got, err, c.want)
+			}
+			if asked := strings.Contains(s.said(), "MAIL FROM:<ann@example.org> REQUIRETLS\n"); asked != (c.want == "ok") || !asked && strings.Contains(s.said(), "MAIL") {
+				t.Errorf("it was told\n%s", s.said())
+			}
+		})
+	}
+}
+
 func TestAuth(t *testing.T) {
 	for name, c := range map[string]struct {
 		offer   string

@@ -47,6 +47,8 @@ func (s *session) openMail(path string) {
 		s.refuse(bad.Code, "5.5.4", bad.Message)
 	case !from.IsASCII() && !opts.UTF8:
 		s.refuse(553, "5.6.7", "sender address needs SMTPUTF8") // RFC 6531 section 3.5
+	case opts.RequireTLS && s.c.TLS() == nil:
+		s.refuse(530, "5.7.10", "REQUIRETLS needs TLS") // RFC 8689 section 2
 	case opts.Size > s.maxSize():
 		s.refuse(552, "5.3.4", "message size exceeds fixed limit") // RFC 1870 section 6.1
 	default:

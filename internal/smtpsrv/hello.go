@@ -53,6 +53,9 @@ func (s *session) keywords() []string {
 	if s.dsnOffered() {
 		words = append(words, "DSN")
 	}
+	if s.c.TLS() != nil {
+		words = append(words, "REQUIRETLS")
+	}
 	if s.xclientOffered() {
 		words = append(words, "XCLIENT "+xclientAttributes)
 	}

@@ -63,7 +63,7 @@ func (s *session) spoolEnvelope() *spool.Envelope {
 	m := s.mail
 	env := &spool.Envelope{
 		From: m.from, To: m.to, Arrived: s.now(),
-		Body: string(m.opts.Body), SMTPUTF8: m.opts.UTF8, Ret: string(m.opts.Return), EnvID: m.opts.EnvelopeID,
+		Body: string(m.opts.Body), SMTPUTF8: m.opts.UTF8, Ret: string(m.opts.Return), EnvID: m.opts.EnvelopeID, RequireTLS: m.opts.RequireTLS,
 		Proto: s.with(), ClientIP: s.peerIP(), HELO: s.helo, Login: s.login, UID: -1,
 	}
 	if s.proto == Stdio {

@@ -50,6 +50,8 @@ func mailOptions(s string, dsn bool) (*smtp.MailOptions, *smtp.SMTPError) {
 		case "BODY":
 			o.Body = smtp.BodyType(strings.ToUpper(p.value))
 			ok = o.Body == smtp.Body7Bit || o.Body == smtp.Body8BitMIME
+		case "REQUIRETLS":
+			o.RequireTLS, ok = true, p.value == ""
 		case "SMTPUTF8":
 			o.UTF8, ok = true, p.value == ""
 		case "AUTH":

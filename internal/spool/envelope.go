@@ -21,6 +21,8 @@ type Envelope struct {
 	Ret      string // RFC 3461: "FULL", "HDRS" or ""
 	EnvID    string // RFC 3461, decoded
 
+	RequireTLS bool // RFC 8689: never in the clear, nor to a host that does not promise the same
+
 	Proto    string // how it came: "ESMTPS", "LMTP", "local", ...
 	ClientIP string
 	HELO     string
@@ -57,6 +59,7 @@ type meta struct {
 	Ret     string `json:"ret,omitempty"`
 	EnvID   string `json:"envid,omitempty"`
 	Proto   string `json:"proto,omitempty"`
+	TLS     bool   `json:"requiretls,omitempty"`
 	Client  string `json:"client,omitempty"`
 	HELO    string `json:"helo,omitempty"`
 	Login   string `json:"login,omitempty"`
@@ -78,7 +81,7 @@ type rcpt struct {
 func (e *Envelope) lines() ([][]byte, error) {
 	m := meta{
 		ID: e.ID, From: e.From.String(), Arrived: e.Arrived.UnixMicro(),
-		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID,
+		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS,
 		Proto: e.Proto, Client: e.ClientIP, HELO: e.HELO, Login: e.Login,
 		Hold: e.Hold, Report: e.Report, About: e.About, Count: len(e.To),
 	}
@@ -119,7 +122,7 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 	}
 	e := &Envelope{
 		ID: m.ID, From: from, Arrived: time.UnixMicro(m.Arrived),
-		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID,
+		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS,
 		Proto: m.Proto, ClientIP: m.Client, HELO: m.HELO, Login: m.Login,
 		UID: -1, Hold: m.Hold, Report: m.Report, About: m.About,
 		To: make([]Recipient, 0, len(lines)-1),

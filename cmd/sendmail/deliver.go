@@ -47,6 +47,9 @@ func deliver(ctx context.Context, v *config.Values, r *request) error {
 	if err := u.extract(r, header); err != nil {
 		return err
 	}
+	if err := u.addCopy(v); err != nil {
+		return err
+	}
 	if err := r.complete(v, u, header); err != nil {
 		return err
 	}
@@ -98,7 +101,7 @@ func (r *request) complete(v *config.Values, u *submission, h *message.Header) e
 	u.env.Arrived = time.Now()
 	sub := message.Submission{
 		Hostname: v.String("hostname"), Origin: v.String("origin"),
-		From: u.env.From, FullName: r.displayName(u.me), Now: u.env.Arrived, Bare: r.bare,
+		From: u.env.From, FullName: r.displayName(u.me), Now: u.env.Arrived, Masquerade: v.Strings("masquerade"), Bare: r.bare,
 	}
 	if err := sub.Complete(h); err != nil {
 		return status.Exit(status.ExDataErr, "complete header", err)

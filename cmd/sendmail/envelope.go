@@ -66,7 +66,7 @@ func (r *request) begin(ctx context.Context, v *config.Values) (*submission, err
 		return nil, err
 	}
 	u.env = &spool.Envelope{
-		From: from, Body: r.body, SMTPUTF8: r.utf8,
+		From: message.Masquerade(v.Strings("masquerade")).Address(from), Body: r.body, SMTPUTF8: r.utf8,
 		Ret: r.ret, EnvID: r.envID, Proto: "local", UID: os.Getuid(),
 	}
 	for _, operand := range r.line.operands {
@@ -103,6 +103,28 @@ func (u *submission) extract(r *request, h *message.Header) error {
 		return status.Exit(status.ExUsage, "recipients", errNobody)
 	}
 	return nil
+}
+
+// alwaysBCC is who gets a copy of each letter; null when there is nobody.
+func alwaysBCC(v *config.Values) (address.Address, error) {
+	text := v.String("always-bcc")
+	if text == "" {
+		return address.Address{}, nil
+	}
+	a, err := address.ParseUnqualified(text)
+	if err != nil {
+		return a, status.Exit(status.ExConfig, "--always-bcc", err)
+	}
+	return a, nil
+}
+
+// addCopy adds who gets a copy, unseen.
+func (u *submission) addCopy(v *config.Values) error {
+	a, err := alwaysBCC(v)
+	if err == nil && !a.IsNull() {
+		u.add([]address.Mailbox{{Address: a}}, "NEVER")
+	}
+	return err
 }
 
 // sender is that of -f, else the user.

@@ -28,7 +28,7 @@ var own = []config.Setting{
 // settings are those of programs that know recipients, and where letters go.
 func settings() []config.Setting {
 	relay := slices.DeleteFunc(slices.Clone(config.Relay), func(s config.Setting) bool { return s.Name == "password-file" })
-	all := config.Join(config.Common, config.Recipients, relay, own)
+	all := config.Join(config.Common, config.Recipients, relay, config.Own, own)
 	for i := range all {
 		if all[i].Name == "auth" {
 			all[i].Valid = auth.ValidSource

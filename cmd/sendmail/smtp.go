@@ -27,7 +27,10 @@ func serveSMTP(ctx context.Context, v *config.Values, r *request) error {
 	}
 	srv := &smtpsrv.Server{
 		Hostname: v.String("hostname"), Origin: v.String("origin"), UID: os.Getuid(), RelayFrom: nil,
-		Intake: intake{v, s, newNaming(v), r}, Recipients: anybody{},
+		Intake: intake{v, s, newNaming(v), r}, Recipients: anybody{}, Masquerade: v.Strings("masquerade"),
+	}
+	if srv.AlwaysBCC, err = alwaysBCC(v); err != nil {
+		return err
 	}
 	c := &stdio{in: v.Stdin, out: bufio.NewWriter(v.Stdout)}
 	err = srv.Serve(ctx, c)

@@ -128,7 +128,12 @@ func (h *host) makeServer() error {
 		StartTLS: true, Normalize: v.String("bare-newline") == "normalize", MaxSize: v.Size("max-size"),
 		MaxRecipients: v.Int("max-recipients"), IdleTimeout: v.Duration("idle-timeout"), Log: h.Log, UID: os.Getuid(),
 	}
-	s.Accounts, s.Senders = h.Accounts, senders
+	s.Accounts, s.Senders, s.Masquerade = h.Accounts, senders, v.Strings("masquerade")
+	if copyTo := v.String("always-bcc"); copyTo != "" {
+		if s.AlwaysBCC, err = address.ParseUnqualified(copyTo); err != nil {
+			return err
+		}
+	}
 	h.server.Store(s)
 	return nil
 }

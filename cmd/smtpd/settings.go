@@ -50,7 +50,7 @@ func settings() []config.Setting {
 			relay[i].Valid = wire.ValidSmarthost
 		}
 	}
-	return wire.Settings(protocols, config.Join(relay, own, []config.Setting{wire.Quota})...)
+	return wire.Settings(protocols, config.Join(relay, config.Own, own, []config.Setting{wire.Quota})...)
 }
 
 // check is for --check.

@@ -16,7 +16,7 @@ func TestKnownKeys(t *testing.T) {
 	if err != nil || len(files) == 0 {
 		t.Fatalf("no commands found: %v", err)
 	}
-	declared := names(Join(Common, Recipients, Daemon, Relay))
+	declared := names(Join(Common, Recipients, Daemon, Relay, Own))
 	setting := regexp.MustCompile(`\{Name: "([a-z-]+)",(.*)`)
 	for _, file := range append(files, "../../cmd/internal/wire/wire.go") {
 		if strings.HasSuffix(file, "_test.go") {

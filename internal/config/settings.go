@@ -5,6 +5,7 @@ import (
 	"net"
 	"net/netip"
 	"strconv"
+	"strings"
 
 	"postbag/internal/address"
 )
@@ -52,6 +53,19 @@ var Relay = []Setting{
 	{Name: "smarthost", Arg: "URL", Usage: "host that takes all mail for elsewhere; of several the next is tried when one does not answer", Kind: List},
 	{Name: "routes", Arg: "FILE", Usage: "where mail goes: PATTERN URL a line", File: true},
 	{Name: "password-file", Arg: "FILE", Usage: "passwords of USER@HOST in routes, as netrc(5)", File: true},
+}
+
+// Own are the settings of those who take letters of our own: smtpd and sendmail.
+var Own = []Setting{
+	{Name: "masquerade", Arg: "DOMAIN", Usage: "show this domain instead of hosts below it, in letters of our own; !DOMAIN: not below that; repeated", Kind: List, Valid: validMasquerade},
+	{Name: "always-bcc", Arg: "ADDRESS", Usage: "gets a copy of each letter that comes by SMTP, submission or sendmail", Valid: validMailAddress},
+}
+
+func validMasquerade(s string) error { return validDomain(strings.TrimPrefix(s, "!")) }
+
+func validMailAddress(s string) error {
+	_, err := address.ParseUnqualified(s)
+	return err
 }
 
 func validDomain(s string) error {

@@ -1,7 +1,6 @@
 package message
 
 import (
-	"bytes"
 	"mime"
 	"strings"
 	"unicode/utf8"
@@ -229,24 +228,14 @@ func indexFrom(s string, i int, sub string) int {
 // qualify appends @origin to each address of the field that has no domain, and
 // leaves every other octet alone.
 func qualify(f Field, origin string) Field {
-	name, value, ok := bytes.Cut(f.Raw, []byte(":"))
-	if !ok {
-		return f
+	return readdress(f, func(word string) string { return qualified(word, origin) })
+}
+
+func qualified(word, origin string) string {
+	if origin == "" || !lacksDomain(word) {
+		return word
 	}
-	var b strings.Builder
-	changed := false
-	for _, p := range splitAddresses(string(value)) {
-		if p.kind == addr && lacksDomain(p.text) {
-			word := strings.TrimRight(p.text, " \t\n")
-			p.text = word + "@" + origin + p.text[len(word):]
-			changed = true
-		}
-		b.WriteString(p.text)
-	}
-	if !changed {
-		return f
-	}
-	return Field{Name: f.Name, Raw: append(append(append([]byte{}, name...), ':'), b.String()...)}
+	return word + "@" + origin
 }
 
 // lacksDomain reports whether text is a local part that stands alone. Several

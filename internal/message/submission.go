@@ -14,12 +14,13 @@ import (
 // submitted (RFC 6409 section 8). The zero value completes nothing that needs
 // a name.
 type Submission struct {
-	Hostname string          // our name, on the right of a made Message-ID
-	Origin   string          // domain for addresses without one; "" leaves them
-	From     address.Address // who submits: the From field when there is none
-	FullName string          // display name of a made From field
-	Now      time.Time       // time of a made Date field, in its zone
-	Bare     bool            // add no field and complete no address, only remove what must go (sendmail -G)
+	Hostname   string          // our name, on the right of a made Message-ID
+	Origin     string          // domain for addresses without one; "" leaves them
+	From       address.Address // who submits: the From field when there is none
+	FullName   string          // display name of a made From field
+	Now        time.Time       // time of a made Date field, in its zone
+	Masquerade Masquerade      // hosts that are not shown
+	Bare       bool            // add no field and complete no address, only remove what must go (sendmail -G)
 }
 
 // removed are the fields that never leave a submission: Bcc tells what it must
@@ -53,8 +54,8 @@ func (s Submission) Complete(h *Header) error {
 // mend completes and encodes one field.
 func (s Submission) mend(f Field) Field {
 	if isAddressField(f.Name) {
-		if s.Origin != "" && !s.Bare {
-			f = qualify(f, s.Origin)
+		if !s.Bare {
+			f = readdress(f, func(word string) string { return s.Masquerade.text(qualified(word, s.Origin)) })
 		}
 		return encodePhrases(f)
 	}

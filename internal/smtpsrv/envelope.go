@@ -61,6 +61,9 @@ func (s *session) openMail(path string) {
 			s.fault()
 			return
 		}
+		if s.mayRelay() {
+			from = s.Masquerade.Address(from)
+		}
 		s.mail = &envelope{from: from, opts: opts}
 		s.reply(250, "2.1.0", "Ok")
 	}

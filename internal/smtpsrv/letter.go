@@ -3,6 +3,7 @@ package smtpsrv
 import (
 	"bytes"
 	"crypto/tls"
+	"slices"
 	"strings"
 	"sync"
 
@@ -62,7 +63,7 @@ func (s *session) begin(dots bool) *letter {
 func (s *session) spoolEnvelope() *spool.Envelope {
 	m := s.mail
 	env := &spool.Envelope{
-		From: m.from, To: m.to, Arrived: s.now(),
+		From: m.from, To: s.withCopy(m.to), Arrived: s.now(),
 		Body: string(m.opts.Body), SMTPUTF8: m.opts.UTF8, Ret: string(m.opts.Return), EnvID: m.opts.EnvelopeID, RequireTLS: m.opts.RequireTLS,
 		Proto: s.with(), ClientIP: s.peerIP(), HELO: s.helo, Login: s.login, UID: -1,
 	}
@@ -78,6 +79,15 @@ func (s *session) peerIP() string {
 		return peer.Unmap().String()
 	}
 	return ""
+}
+
+// withCopy adds who gets a copy of each letter, unseen. What comes by LMTP is a
+// copy of its own that somebody else delivers to us.
+func (s *session) withCopy(to []spool.Recipient) []spool.Recipient {
+	if s.AlwaysBCC.IsNull() || s.lmtp() {
+		return to
+	}
+	return append(slices.Clip(to), spool.Recipient{Address: s.AlwaysBCC, Notify: "NEVER"})
 }
 
 // with names the protocol, from the IANA registry "Mail Transmission Types"
@@ -215,7 +225,7 @@ func (s *session) completes() bool {
 }
 
 func (l *letter) complete(h *message.Header, rest []byte) {
-	sub := message.Submission{Hostname: l.s.Hostname, Origin: l.s.origin(), From: l.env.From, Now: l.env.Arrived}
+	sub := message.Submission{Hostname: l.s.Hostname, Origin: l.s.origin(), From: l.env.From, Now: l.env.Arrived, Masquerade: l.s.Masquerade}
 	if err := sub.Complete(h); err != nil {
 		l.fail(status.Error{Op: "complete header", Class: status.Permanent, Code: "5.6.0", Reply: 554, Text: "bad header", Err: err})
 		return

@@ -10,6 +10,44 @@ import (
 	"postbag/internal/status"
 )
 
+// Hosts are hidden in letters of our own only; a copy goes to one more, of whom
+// the letter tells nothing.
+func TestMasqueradeAndCopies(t *testing.T) {
+	const text = "DATA\r\nFrom: ann@host.example.org\r\n\r\nx\r\n.\r\n"
+	const letter = "MAIL FROM:<ann@host.example.org>\r\nRCPT TO:<bob@example.org>\r\n" + text
+	for _, tt := range []struct{ name, proto, peer, input, from, header, to string }{
+		{"a user", Submission, "127.0.0.1", "EHLO c\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n" + letter, "ann@example.org", "From: ann@example.org\n", "bob@example.org archive@example.org"},
+		{"a client of ours", SMTP, "10.0.0.1", "EHLO c\r\n" + letter, "ann@example.org", "From: ann@host.example.org\n", "bob@example.org archive@example.org"},
+		{"a stranger", SMTP, "192.0.2.7", "EHLO c\r\n" + letter, "ann@host.example.org", "From: ann@host.example.org\n", "bob@example.org archive@example.org"},
+		{"LMTP is no new letter", LMTP, "192.0.2.7", "LHLO c\r\n" + letter, "ann@host.example.org", "From: ann@host.example.org\n", "bob@example.org"},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, in := newTestServer()
+			s.Accounts = testAccounts(t)
+			s.Masquerade = []string{"example.org"}
+			s.AlwaysBCC = address.Address{Local: "archive", Domain: "example.org"}
+			said := converse(t, s, tt.proto, tt.peer, tt.input)
+			if len(in.letters) != 1 {
+				t.Fatalf("no letter: %q", said)
+			}
+			l := in.letters[0]
+			var to []string
+			for _, r := range l.env.To {
+				to = append(to, r.Address.String())
+			}
+			if l.env.From.String() != tt.from || strings.Join(to, " ") != tt.to || !strings.Contains(l.text, tt.header) {
+				t.Errorf("from %v to %v:\n%s", l.env.From, to, l.text)
+			}
+			if strings.Contains(l.text, "archive") || len(to) > 1 && l.env.To[1].Notify != "NEVER" {
+				t.Errorf("the copy is no secret: %v\n%s", l.env.To, l.text)
+			}
+			if tt.proto == LMTP != strings.HasSuffix(said, "250 2.1.5 <bob@example.org> saved as ID1\r\n") {
+				t.Errorf("replies %q", said)
+			}
+		})
+	}
+}
+
 func TestWhoMaySend(t *testing.T) {
 	const login = "EHLO c\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n"
 	for _, tt := range []struct {

@@ -38,6 +38,7 @@ import (
 	"postbag/internal/address"
 	"postbag/internal/auth"
 	"postbag/internal/maillog"
+	"postbag/internal/message"
 	"postbag/internal/netserve"
 	"postbag/internal/spool"
 )
@@ -110,7 +111,10 @@ type Server struct {
 	Senders     Senders        // who may write what as the reverse-path
 	Normalize   bool           // take bare CR and LF from strangers too, as line ends
 
-	MaxSize       int64         // octets of a letter; 0 means 50 MiB
+	MaxSize    int64              // octets of a letter; 0 means 50 MiB
+	Masquerade message.Masquerade // hosts that are not shown in letters of our own
+	AlwaysBCC  address.Address    // gets a copy of each letter; null: nobody does
+
 	MaxRecipients int           // of a letter; 0 means 1,000
 	MaxErrors     int           // refused commands before we hang up; 0 means 20
 	IdleTimeout   time.Duration // 0 means 5 minutes (RFC 5321 section 4.5.3.2.7)

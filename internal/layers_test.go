@@ -31,6 +31,8 @@ var tools = []string{"mailtest", "demo", "bench"}
 // prefix of its path. What is not listed may not be imported at all.
 var owner = map[string][]string{
 	"golang.org/x/net/idna":            {"address"},
+	"golang.org/x/net/publicsuffix":    {"trust"},
+	"blitiri.com.ar/go/spf":            {"trust"},
 	"golang.org/x/sys":                 {"durable", "netserve", "spool", "mailbox", "fetchlog"},
 	"golang.org/x/text":                {"mime", "message"},
 	"golang.org/x/crypto":              {"auth"},

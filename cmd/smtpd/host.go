@@ -128,6 +128,7 @@ func (h *host) makeServer() error {
 		StartTLS: true, Normalize: v.String("bare-newline") == "normalize", MaxSize: v.Size("max-size"),
 		MaxRecipients: v.Int("max-recipients"), IdleTimeout: v.Duration("idle-timeout"), Log: h.Log, UID: os.Getuid(),
 	}
+	s.Strangers = h.strangers()
 	s.Accounts, s.Senders, s.Masquerade = h.Accounts, senders, v.Strings("masquerade")
 	if copyTo := v.String("always-bcc"); copyTo != "" {
 		if s.AlwaysBCC, err = address.ParseUnqualified(copyTo); err != nil {
@@ -163,6 +164,27 @@ func (i intake) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transac
 		return nil, err
 	}
 	return t, nil
+}
+
+// strangers takes letters of strangers, as --mail-auth says.
+func (h *host) strangers() smtpsrv.Intake {
+	mode := h.Values.String("mail-auth")
+	if mode == "off" {
+		return nil
+	}
+	judge := &trust.Judge{DNS: h.resolver, Hostname: h.Values.String("hostname")}
+	return screen{&queue.Screen{Intake: h.intake, Judge: judge, Enforce: mode == "enforce"}}
+}
+
+// A screen is queue.Screen as smtpsrv wants it.
+type screen struct{ *queue.Screen }
+
+func (s screen) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transaction, error) {
+	held, err := s.Screen.Begin(ctx, env)
+	if err != nil {
+		return nil, err
+	}
+	return held, nil
 }
 
 // remote is the way to other hosts.

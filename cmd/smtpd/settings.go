@@ -28,6 +28,7 @@ var own = []config.Setting{
 	{Name: "tls-ca", Arg: "FILE", Usage: "certificates that other hosts are checked by, PEM (default: the system's)", File: true},
 	{Name: "client-ca", Arg: "FILE", Usage: "certificates that vouch for those of clients, PEM: AUTH EXTERNAL", File: true},
 	{Name: "max-size", Arg: "SIZE", Usage: "largest message", Kind: config.Size, Default: "50M"},
+	{Name: "mail-auth", Arg: "WHAT", Usage: "SPF, DKIM and DMARC of letters of strangers: off, verify (Authentication-Results), or enforce (what their policies say)", Default: "off", OneOf: []string{"off", "verify", "enforce"}},
 	{Name: "min-free", Arg: "SIZE", Usage: "take no letter while the disk of the spool has less room; 0: never", Kind: config.Size, Default: "0"},
 	{Name: "sender-login", Arg: "FILE", Usage: "who may write as which address: ADDRESS LOGIN,... a line", File: true},
 	{Name: "max-recipients", Arg: "N", Usage: "recipients of a message", Kind: config.Number, Default: "1000"},

@@ -23,7 +23,9 @@ package deliver
 import (
 	"context"
 	"errors"
+	"fmt"
 	iofs "io/fs"
+	"path/filepath"
 	"time"
 
 	"postbag/internal/address"
@@ -41,6 +43,7 @@ type Mailbox struct {
 	GID     int             // of the account; -1: the first group of its uid
 	Shared  bool            // no account's: an alias or a route leads there
 	Sender  address.Address // reverse-path of list mail; zero: the letter's
+	Junk    bool            // its folder .Junk
 }
 
 // Local delivers into Maildirs of this host.
@@ -85,16 +88,12 @@ func (l *Local) Begin(ctx context.Context, box Mailbox, from address.Address) (*
 		return nil, err
 	}
 	unique := maildir.Unique(l.now(), l.Hostname)
-	m, err := maildir.Begin(fs, box.Dir, unique)
+	m, err := maildir.Begin(fs, box.dir(), unique)
 	if errors.Is(err, iofs.ErrNotExist) {
-		trusted := l.Trusted
-		if box.Shared { // an alias gives nobody a Maildir of an account
-			trusted = ""
-		}
-		if err := maildir.InitFor(l.FS, who, box.Dir, trusted); err != nil {
+		if err := l.make(fs, who, box); err != nil {
 			return nil, err
 		}
-		m, err = maildir.Begin(fs, box.Dir, unique)
+		m, err = maildir.Begin(fs, box.dir(), unique)
 	}
 	if err != nil {
 		return nil, err
@@ -111,6 +110,33 @@ func (l *Local) Begin(ctx context.Context, box Mailbox, from address.Address) (*
 		return nil, err
 	}
 	return letter, nil
+}
+
+// dir is where the letter goes.
+func (b Mailbox) dir() string {
+	if b.Junk {
+		return filepath.Join(b.Dir, ".Junk")
+	}
+	return b.Dir
+}
+
+// make makes the Maildir, and the folder in it; fs is that of who.
+func (l *Local) make(fs *durable.FS, who durable.Owner, box Mailbox) error {
+	trusted := l.Trusted
+	if box.Shared { // an alias gives nobody a Maildir of an account
+		trusted = ""
+	}
+	if err := maildir.InitFor(l.FS, who, box.Dir, trusted); err != nil || !box.Junk {
+		return err
+	}
+	err := fs.MkdirAll(box.dir(), 0o700)
+	if err == nil { // the mark by which other programs know a folder
+		err = fs.WriteFile(filepath.Join(box.dir(), "maildirfolder"), nil, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("make folder %s: %w", box.dir(), err)
+	}
+	return maildir.Init(fs, box.dir(), 0o700)
 }
 
 // finalFields are what the last host adds, RFC 5321 section 4.4. Delivered-To

@@ -74,7 +74,7 @@ func (l *Local) Maildirs(ctx context.Context, m Mail, boxes []Box, journal Journ
 	placings := make([]Placing, len(b.ready))
 	for k, i := range b.ready {
 		letter := b.letters[k]
-		placings[k] = Placing{Dir: boxes[i].Dir, Tmp: letter.Unique(), Name: letter.FinalName(), At: l.now(), Owner: letter.who}
+		placings[k] = Placing{Dir: boxes[i].dir(), Tmp: letter.Unique(), Name: letter.FinalName(), At: l.now(), Owner: letter.who}
 	}
 	if err := journal(ctx, b.ready, placings); err != nil {
 		// The line may be in the journal or not. Both are right while tmp/X

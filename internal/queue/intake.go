@@ -124,7 +124,7 @@ func (t *Transaction) begin(ctx context.Context, to spool.Recipient) (*copying, 
 			return c, nil
 		}
 	}
-	letter, err := t.in.Local.Begin(ctx, mailbox(dests[0]), t.env.From)
+	letter, err := t.in.Local.Begin(ctx, mailbox(dests[0], t.env.Junk), t.env.From)
 	if err != nil {
 		return nil, err
 	}
@@ -135,8 +135,8 @@ func (t *Transaction) begin(ctx context.Context, to spool.Recipient) (*copying, 
 	return c, nil
 }
 
-func mailbox(d recipient.Destination) deliver.Mailbox {
-	return deliver.Mailbox{Dir: d.Dir, Address: d.Address, UID: d.UID, GID: d.GID, Shared: d.Shared, Sender: d.Sender}
+func mailbox(d recipient.Destination, junk bool) deliver.Mailbox {
+	return deliver.Mailbox{Junk: junk, Dir: d.Dir, Address: d.Address, UID: d.UID, GID: d.GID, Shared: d.Shared, Sender: d.Sender}
 }
 
 func (t *Transaction) beginQueued(ctx context.Context, env *spool.Envelope) (err error) {

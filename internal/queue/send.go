@@ -115,7 +115,7 @@ func (a *attempt) local(ctx context.Context, targets []*target) {
 	}
 	boxes := make([]deliver.Box, len(targets))
 	for i, t := range targets {
-		boxes[i] = deliver.Box{Mailbox: mailbox(t.dest), Placed: t.placed}
+		boxes[i] = deliver.Box{Mailbox: mailbox(t.dest, a.e.Junk), Placed: t.placed}
 	}
 	results := a.Local.Maildirs(ctx, a.mail(), boxes, func(ctx context.Context, which []int, placings []deliver.Placing) error {
 		return a.journal(ctx, targets, which, placings)

@@ -5,6 +5,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 
 	"github.com/miekg/dns"
@@ -92,4 +93,43 @@ func (r *Resolver) TXT(ctx context.Context, name string) ([]string, error) {
 		}
 	}
 	return texts, nil
+}
+
+// Exchangers returns the MX records of a domain, as they are. None is no error.
+func (r *Resolver) Exchangers(ctx context.Context, domain string) ([]MX, error) {
+	name, err := address.DomainASCII(domain)
+	if err != nil {
+		return nil, status.Perm("look up mx of "+domain, "5.1.2", "bad domain name", err)
+	}
+	ans, err := r.ask(ctx, name, dns.TypeMX)
+	if errors.Is(err, errNoName) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, lookupError("look up mx of "+domain, err)
+	}
+	return exchangers(ans.records), nil
+}
+
+// Names returns what an address is called (PTR). None is no error; that a name has
+// the address is not checked.
+func (r *Resolver) Names(ctx context.Context, addr netip.Addr) ([]string, error) {
+	name, err := dns.ReverseAddr(addr.Unmap().String())
+	if err != nil {
+		return nil, status.Perm("look up name of "+addr.String(), "5.1.2", "bad address", err)
+	}
+	ans, err := r.ask(ctx, strings.TrimSuffix(name, "."), dns.TypePTR)
+	if errors.Is(err, errNoName) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, lookupError("look up name of "+addr.String(), err)
+	}
+	var names []string
+	for _, rr := range ans.records {
+		if p, ok := rr.(*dns.PTR); ok {
+			names = append(names, p.Ptr)
+		}
+	}
+	return names, nil
 }

@@ -51,13 +51,21 @@ func (s *session) begin(dots bool) *letter {
 	l := &letter{s: s, env: s.spoolEnvelope(), buf: letterBuffers.Get().(*[]byte)}
 	l.dots = dots
 	l.out = (*l.buf)[:0]
-	if l.tx, l.err = s.Intake.Begin(s.ctx, l.env); l.err != nil {
+	if l.tx, l.err = s.intake().Begin(s.ctx, l.env); l.err != nil {
 		l.tx = nil
 		return l
 	}
 	l.out = append(l.out, s.trace(l.env).Received().Raw...)
 	l.own = len(l.out)
 	return l
+}
+
+// intake is who takes letters of this client.
+func (s *session) intake() Intake {
+	if s.Strangers != nil && !s.mayRelay() && !s.lmtp() {
+		return s.Strangers
+	}
+	return s.Intake
 }
 
 func (s *session) spoolEnvelope() *spool.Envelope {
@@ -73,14 +81,6 @@ func (s *session) spoolEnvelope() *spool.Envelope {
 	return env
 }
 
-// peerIP is the address of the client, or "".
-func (s *session) peerIP() string {
-	if peer := s.peer.Addr(); peer.IsValid() {
-		return peer.Unmap().String()
-	}
-	return ""
-}
-
 // withCopy adds who gets a copy of each letter, unseen. What comes by LMTP is a
 // copy of its own that somebody else delivers to us.
 func (s *session) withCopy(to []spool.Recipient) []spool.Recipient {
@@ -88,6 +88,14 @@ func (s *session) withCopy(to []spool.Recipient) []spool.Recipient {
 		return to
 	}
 	return append(slices.Clip(to), spool.Recipient{Address: s.AlwaysBCC, Notify: "NEVER"})
+}
+
+// peerIP is the address of the client, or "".
+func (s *session) peerIP() string {
+	if peer := s.peer.Addr(); peer.IsValid() {
+		return peer.Unmap().String()
+	}
+	return ""
 }
 
 // with names the protocol, from the IANA registry "Mail Transmission Types"

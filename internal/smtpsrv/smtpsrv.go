@@ -100,6 +100,7 @@ type Server struct {
 	Hostname    string
 	Origin      string // domain appended to a sender without one; "" means Hostname
 	Intake      Intake
+	Strangers   Intake // for letters of those who may not relay, but by LMTP; nil: Intake
 	Recipients  Recipients
 	Accounts    auth.Directory // nil: no AUTH
 	Throttle    *auth.Throttle // nil: failed logins are only counted per session
@@ -111,10 +112,10 @@ type Server struct {
 	Senders     Senders        // who may write what as the reverse-path
 	Normalize   bool           // take bare CR and LF from strangers too, as line ends
 
-	MaxSize    int64              // octets of a letter; 0 means 50 MiB
 	Masquerade message.Masquerade // hosts that are not shown in letters of our own
 	AlwaysBCC  address.Address    // gets a copy of each letter; null: nobody does
 
+	MaxSize       int64         // octets of a letter; 0 means 50 MiB
 	MaxRecipients int           // of a letter; 0 means 1,000
 	MaxErrors     int           // refused commands before we hang up; 0 means 20
 	IdleTimeout   time.Duration // 0 means 5 minutes (RFC 5321 section 4.5.3.2.7)

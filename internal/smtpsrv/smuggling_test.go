@@ -52,7 +52,7 @@ func eachEnd(t *testing.T, f func(t *testing.T, who sender, text string, ended b
 			for _, after := range ends {
 				text := "Subject: x\r\n\r\nhello" + before + "." + after + evil
 				ended := strings.HasSuffix(before, "\r\n") && after == "\r\n"
-				for _, cut := range []int{0, 1, 7} {
+				for _, cut := range []int{0, 1} {
 					t.Run(fmt.Sprintf("%s, %q.%q in pieces of %d", who.name, before, after, cut), func(t *testing.T) { f(t, who, text, ended, cut) })
 				}
 			}

@@ -29,6 +29,7 @@ type Envelope struct {
 	Login    string // who was authenticated
 	UID      int    // the local user who submitted; -1 when none did
 
+	Junk   bool   // goes into .Junk of Maildirs: its author's domain says that it is forged
 	Hold   bool   // never attempted before it is released
 	Report string // what report of ours it is: "" none, ReportBounce, ReportDouble, ReportDelay
 	About  ID     // of a report: the message that it is about
@@ -58,12 +59,13 @@ type meta struct {
 	UTF8    bool   `json:"smtputf8,omitempty"`
 	Ret     string `json:"ret,omitempty"`
 	EnvID   string `json:"envid,omitempty"`
-	Proto   string `json:"proto,omitempty"`
 	TLS     bool   `json:"requiretls,omitempty"`
+	Proto   string `json:"proto,omitempty"`
 	Client  string `json:"client,omitempty"`
 	HELO    string `json:"helo,omitempty"`
 	Login   string `json:"login,omitempty"`
 	UID     *int   `json:"uid,omitempty"`
+	Junk    bool   `json:"junk,omitempty"`
 	Hold    bool   `json:"hold,omitempty"`
 	Report  string `json:"report,omitempty"`
 	About   ID     `json:"about,omitempty"`
@@ -83,7 +85,7 @@ func (e *Envelope) lines() ([][]byte, error) {
 		ID: e.ID, From: e.From.String(), Arrived: e.Arrived.UnixMicro(),
 		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS,
 		Proto: e.Proto, Client: e.ClientIP, HELO: e.HELO, Login: e.Login,
-		Hold: e.Hold, Report: e.Report, About: e.About, Count: len(e.To),
+		Junk: e.Junk, Hold: e.Hold, Report: e.Report, About: e.About, Count: len(e.To),
 	}
 	if e.UID >= 0 {
 		m.UID = &e.UID
@@ -124,7 +126,7 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 		ID: m.ID, From: from, Arrived: time.UnixMicro(m.Arrived),
 		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS,
 		Proto: m.Proto, ClientIP: m.Client, HELO: m.HELO, Login: m.Login,
-		UID: -1, Hold: m.Hold, Report: m.Report, About: m.About,
+		UID: -1, Junk: m.Junk, Hold: m.Hold, Report: m.Report, About: m.About,
 		To: make([]Recipient, 0, len(lines)-1),
 	}
 	if m.UID != nil {

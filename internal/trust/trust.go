@@ -1,5 +1,6 @@
 // Package trust says by what another host proves that it is the one that a letter
-// is for: DANE (RFC 7672) and MTA-STS (RFC 8461).
+// is for, DANE (RFC 7672) and MTA-STS (RFC 8461), and by what a letter proves that
+// it is from whom it says, SPF, DKIM and DMARC (Judge), and signs ours (Signer).
 //
 // DANE is for hosts whose names and addresses are signed in the DNS. Its records
 // say what the host's certificate is; TLS is demanded then, and trouble with the

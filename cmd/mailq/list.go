@@ -169,7 +169,7 @@ func dueSince(e *spool.Entry) time.Time {
 	if e.Progress.Next.After(e.Arrived) {
 		return e.Progress.Next
 	}
-	return e.Arrived
+	return e.Begin()
 }
 
 func earlier(a, b time.Time) time.Time {

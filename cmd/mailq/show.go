@@ -76,6 +76,9 @@ func summary(e *spool.Entry) string {
 	line("arrived", "%s%s", e.Arrived.Format(time.RFC3339), origin(e))
 	line("size", "%d", e.Size)
 	line("attempts", "%d", e.Progress.Attempts)
+	if !e.NotBefore.IsZero() {
+		line("not before", "%s", e.NotBefore.Format(time.RFC3339))
+	}
 	if !e.Progress.Next.IsZero() {
 		line("next attempt", "%s", e.Progress.Next.Format(time.RFC3339))
 	}

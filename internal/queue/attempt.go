@@ -45,6 +45,8 @@ func (w *work) attempt(ctx context.Context, st start) (next time.Time, parked []
 		return time.Time{}, nil
 	case a.e.Progress.Held:
 		return time.Time{}, nil
+	case a.e.Progress.Next.IsZero() && a.e.Begin().After(w.now()):
+		return w.later(a.e.Begin().Sub(w.now())), nil // whoever wants the queue run, its sender wants it so
 	case !st.force && st.only == nil && dueAt(a.e).After(w.now()):
 		return dueAt(a.e), nil
 	case w.early(ctx, a.e):
@@ -160,10 +162,10 @@ func (a *attempt) tellArrival(ctx context.Context) {
 // came together.
 func (a *attempt) next() time.Time {
 	now := a.now()
-	wait := now.Sub(a.e.Arrived)
+	wait := now.Sub(a.e.Begin())
 	wait = min(max(wait, or(a.RetryMin, defaultRetryMin)), or(a.RetryMax, defaultRetryMax))
 	next := now.Add(wait + rand.N(wait/10+1))
-	if end := a.e.Arrived.Add(or(a.Lifetime, defaultLifetime)); next.After(end) && end.After(now) {
+	if end := a.e.Begin().Add(or(a.Lifetime, defaultLifetime)); next.After(end) && end.After(now) {
 		return end
 	}
 	return next

@@ -116,7 +116,7 @@ func (t *Transaction) begin(ctx context.Context, to spool.Recipient) (*copying, 
 	if err != nil {
 		return nil, err
 	}
-	if len(dests) != 1 || !dests[0].Local() || t.env.Hold || wants(to, "SUCCESS") {
+	if len(dests) != 1 || !dests[0].Local() || t.env.Hold || t.env.NotBefore.After(time.Now()) || wants(to, "SUCCESS") {
 		return nil, nil
 	}
 	for _, c := range t.direct {

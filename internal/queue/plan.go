@@ -2,6 +2,7 @@ package queue
 
 import (
 	"context"
+	"path/filepath"
 	"slices"
 
 	"postbag/internal/deliver"
@@ -62,6 +63,9 @@ func (a *attempt) interrupted(i int, dests []recipient.Destination) (all []recip
 			d := recipient.Destination{Name: name, Dir: e.Dir, UID: -1, GID: -1, Address: a.e.To[i].Address}
 			if e.UID > 0 {
 				d.UID, d.GID = e.UID, e.GID
+			}
+			if a.e.Junk { // the folder is in the journal, and is added anew
+				d.Dir = filepath.Dir(e.Dir)
 			}
 			all = append(all, d)
 		}

@@ -115,7 +115,7 @@ func (a *attempt) over() bool {
 // is not given up: the next attempt finds out.
 func (a *attempt) expire(ctx context.Context) error {
 	lifetime := or(a.Lifetime, defaultLifetime)
-	if a.now().Before(a.e.Arrived.Add(lifetime)) {
+	if a.now().Before(a.e.Begin().Add(lifetime)) {
 		return a.warn(ctx)
 	}
 	var events []spool.Event

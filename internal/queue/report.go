@@ -277,7 +277,7 @@ func (a *attempt) rcptText(n notice, i int) message.ReportRecipient {
 	}
 	switch {
 	case n.kind == message.Delayed:
-		r.WillRetryUntil = a.e.Arrived.Add(or(a.Lifetime, defaultLifetime))
+		r.WillRetryUntil = a.e.Begin().Add(or(a.Lifetime, defaultLifetime))
 	case n.kind == message.Delivered && slices.ContainsFunc(hosts(state), func(h string) bool { return h != "" }):
 		r.Action = "relayed" // RFC 3464 section 2.3.3: to a host that will not report
 	}
@@ -300,7 +300,7 @@ func hosts(state spool.State) (all []string) {
 // warn tells the sender, once, that the letter still waits.
 func (a *attempt) warn(ctx context.Context) error {
 	after, p := a.DelayWarning, &a.e.Progress
-	if after <= 0 || p.Warned || a.e.From.IsNull() || a.now().Before(a.e.Arrived.Add(after)) {
+	if after <= 0 || p.Warned || a.e.From.IsNull() || a.now().Before(a.e.Begin().Add(after)) {
 		return nil
 	}
 	n := notice{kind: message.Delayed, about: spool.ReportDelay, at: a.e.Arrived}

@@ -239,7 +239,7 @@ func earlier(a, b time.Time) time.Time {
 // crash has interrupted is completed at once.
 func dueAt(e *spool.Entry) time.Time {
 	if e.Progress.Next.IsZero() || e.Progress.Placing() {
-		return e.Arrived
+		return e.Begin()
 	}
 	return e.Progress.Next
 }

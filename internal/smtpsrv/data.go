@@ -74,7 +74,7 @@ func (s *session) pace() pace {
 // add counts octets that have come.
 func (p *pace) add(n int) error {
 	p.octets += int64(n)
-	if time.Since(p.begun) > p.grace+time.Duration(p.octets)*time.Second/minRate {
+	if time.Since(p.begun) > p.grace+time.Duration(p.octets/minRate)*time.Second {
 		return errTooSlow
 	}
 	return nil

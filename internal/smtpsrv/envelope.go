@@ -3,8 +3,6 @@ package smtpsrv
 import (
 	"strings"
 
-	"github.com/emersion/go-smtp"
-
 	"postbag/internal/address"
 	"postbag/internal/spool"
 )
@@ -12,7 +10,7 @@ import (
 // An envelope is an open transaction: MAIL was accepted.
 type envelope struct {
 	from    address.Address
-	opts    *smtp.MailOptions
+	opts    *options
 	to      []spool.Recipient
 	refused int // recipients that were not taken
 }
@@ -41,7 +39,7 @@ func (s *session) openMail(path string) {
 		s.refuse(501, "5.1.7", "bad sender address syntax")
 		return
 	}
-	opts, bad := mailOptions(rest, s.dsnOffered())
+	opts, bad := mailOptions(rest, offered{s.dsnOffered(), s.futureOffered()})
 	switch {
 	case bad != nil:
 		s.refuse(bad.Code, "5.5.4", bad.Message)
@@ -49,6 +47,8 @@ func (s *session) openMail(path string) {
 		s.refuse(553, "5.6.7", "sender address needs SMTPUTF8") // RFC 6531 section 3.5
 	case opts.RequireTLS && s.c.TLS() == nil:
 		s.refuse(530, "5.7.10", "REQUIRETLS needs TLS") // RFC 8689 section 2
+	case opts.notBefore(s.now()).After(s.now().Add(maxHold)):
+		s.refuse(501, "5.5.4", "hold time exceeds the limit")
 	case opts.Size > s.maxSize():
 		s.refuse(552, "5.3.4", "message size exceeds fixed limit") // RFC 1870 section 6.1
 	default:

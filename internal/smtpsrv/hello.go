@@ -3,6 +3,7 @@ package smtpsrv
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"postbag/internal/auth"
 )
@@ -56,6 +57,10 @@ func (s *session) keywords() []string {
 	if s.c.TLS() != nil {
 		words = append(words, "REQUIRETLS")
 	}
+	if s.futureOffered() {
+		latest := s.now().Add(maxHold).UTC().Format(time.RFC3339)
+		words = append(words, "FUTURERELEASE "+strconv.Itoa(int(maxHold/time.Second))+" "+latest)
+	}
 	if s.xclientOffered() {
 		words = append(words, "XCLIENT "+xclientAttributes)
 	}
@@ -74,6 +79,9 @@ func (s *session) startTLSOffered() bool {
 func (s *session) dsnOffered() bool {
 	return s.mayRelay() || s.demandsAuth() || s.lmtp()
 }
+
+// futureOffered lets those who submit say when a letter shall go (RFC 4865).
+func (s *session) futureOffered() bool { return s.demandsAuth() }
 
 // mechanisms are those of AUTH that may be used now.
 func (s *session) mechanisms() []string {

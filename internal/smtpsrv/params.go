@@ -3,6 +3,7 @@ package smtpsrv
 import (
 	"strconv"
 	"strings"
+	"time"
 
 	"github.com/emersion/go-smtp"
 
@@ -34,14 +35,32 @@ func splitParams(s string) ([]param, *smtp.SMTPError) {
 	return all, nil
 }
 
-// mailOptions reads the parameters of MAIL. dsn says that those of RFC 3461
-// were offered. An unknown one is 555 (RFC 5321 section 4.1.1.11).
-func mailOptions(s string, dsn bool) (*smtp.MailOptions, *smtp.SMTPError) {
+// options are the parameters of MAIL.
+type options struct {
+	smtp.MailOptions
+	hold  time.Duration // HOLDFOR, RFC 4865
+	until time.Time     // HOLDUNTIL
+}
+
+// notBefore is when a letter that comes now may be sent; zero for at once.
+func (o *options) notBefore(now time.Time) time.Time {
+	if o.hold > 0 {
+		return now.Add(o.hold)
+	}
+	return o.until
+}
+
+// offered are the extensions with parameters that not everybody is offered.
+type offered struct{ dsn, future bool }
+
+// mailOptions reads the parameters of MAIL. An unknown one is 555 (RFC 5321
+// section 4.1.1.11).
+func mailOptions(s string, of offered) (*options, *smtp.SMTPError) {
 	params, err := splitParams(s)
 	if err != nil {
 		return nil, err
 	}
-	o := &smtp.MailOptions{}
+	o := &options{}
 	for _, p := range params {
 		ok, known := true, true
 		switch p.key {
@@ -55,13 +74,19 @@ func mailOptions(s string, dsn bool) (*smtp.MailOptions, *smtp.SMTPError) {
 		case "SMTPUTF8":
 			o.UTF8, ok = true, p.value == ""
 		case "AUTH":
-			ok = setAuth(o, p.value)
+			ok = setAuth(&o.MailOptions, p.value)
 		case "RET":
 			o.Return = smtp.DSNReturn(strings.ToUpper(p.value))
-			ok, known = o.Return == smtp.DSNReturnFull || o.Return == smtp.DSNReturnHeaders, dsn
+			ok, known = o.Return == smtp.DSNReturnFull || o.Return == smtp.DSNReturnHeaders, of.dsn
 		case "ENVID":
 			o.EnvelopeID, ok = xtext(p.value)
-			known = dsn
+			known = of.dsn
+		case "HOLDFOR":
+			o.hold, ok = parseHold(p.value)
+			ok, known = ok && o.until.IsZero(), of.future
+		case "HOLDUNTIL":
+			o.until, ok = parseUntil(p.value)
+			ok, known = ok && o.hold == 0, of.future
 		default:
 			known = false
 		}
@@ -80,6 +105,19 @@ func judge(p param, ok, known bool) *smtp.SMTPError {
 		return badParam(501, "bad value of parameter "+p.key)
 	}
 	return nil
+}
+
+// parseHold reads a number of seconds, of nine digits at most (RFC 4865 section
+// 3).
+func parseHold(s string) (time.Duration, bool) {
+	n, err := strconv.ParseUint(s, 10, 32)
+	return time.Duration(n) * time.Second, err == nil && n > 0 && len(s) <= 9
+}
+
+// parseUntil reads a time in UTC, as RFC 3339 has it.
+func parseUntil(s string) (time.Time, bool) {
+	t, err := time.Parse("2006-01-02T15:04:05Z", strings.ToUpper(s))
+	return t, err == nil
 }
 
 // parseSize reads an RFC 1870 size, up to 20 digits.

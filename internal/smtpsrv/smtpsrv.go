@@ -136,6 +136,8 @@ const (
 	// minRate is how many octets of a letter must come in a second, on average,
 	// after IdleTimeout. Postfix has smtpd_min_data_rate = 500 when it is busy.
 	minRate = 100
+	// maxHold is how long a letter may be held back for its sender.
+	maxHold = 30 * 24 * time.Hour
 	// maxLoginFailures is how many failed logins a connection has.
 	maxLoginFailures = 5
 )

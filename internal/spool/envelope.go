@@ -21,7 +21,8 @@ type Envelope struct {
 	Ret      string // RFC 3461: "FULL", "HDRS" or ""
 	EnvID    string // RFC 3461, decoded
 
-	RequireTLS bool // RFC 8689: never in the clear, nor to a host that does not promise the same
+	NotBefore  time.Time // RFC 4865: no attempt before it; zero: at once
+	RequireTLS bool      // RFC 8689: never in the clear, nor to a host that does not promise the same
 
 	Proto    string // how it came: "ESMTPS", "LMTP", "local", ...
 	ClientIP string
@@ -33,6 +34,15 @@ type Envelope struct {
 	Hold   bool   // never attempted before it is released
 	Report string // what report of ours it is: "" none, ReportBounce, ReportDouble, ReportDelay
 	About  ID     // of a report: the message that it is about
+}
+
+// Begin is when a message is first due: what it waits and how long it is tried
+// counts from there.
+func (e *Envelope) Begin() time.Time {
+	if e.NotBefore.After(e.Arrived) {
+		return e.NotBefore
+	}
+	return e.Arrived
 }
 
 // Kinds of reports that we write ourselves.
@@ -60,6 +70,7 @@ type meta struct {
 	Ret     string `json:"ret,omitempty"`
 	EnvID   string `json:"envid,omitempty"`
 	TLS     bool   `json:"requiretls,omitempty"`
+	After   int64  `json:"notbefore,omitempty"` // microseconds since 1970
 	Proto   string `json:"proto,omitempty"`
 	Client  string `json:"client,omitempty"`
 	HELO    string `json:"helo,omitempty"`
@@ -89,6 +100,9 @@ func (e *Envelope) lines() ([][]byte, error) {
 	}
 	if e.UID >= 0 {
 		m.UID = &e.UID
+	}
+	if !e.NotBefore.IsZero() {
+		m.After = e.NotBefore.UnixMicro()
 	}
 	out := make([][]byte, 0, 1+len(e.To))
 	first, err := json.Marshal(m)
@@ -131,6 +145,9 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 	}
 	if m.UID != nil {
 		e.UID = *m.UID
+	}
+	if m.After != 0 {
+		e.NotBefore = time.UnixMicro(m.After)
 	}
 	for _, line := range lines[1:] {
 		r, err := parseRecipient(line)

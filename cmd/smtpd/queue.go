@@ -73,7 +73,7 @@ func (h *host) startPass() {
 func (h *host) due(ctx context.Context) []string {
 	var ids []string
 	for e, err := range h.Spool.List(ctx) {
-		if err == nil && !e.Stopped() && !e.Active && !e.Progress.Next.After(time.Now()) && !e.Begin().After(time.Now()) {
+		if err == nil && !e.Stopped() && !e.Active && !e.Progress.Next.After(time.Now()) && !e.NotBefore.After(time.Now()) {
 			ids = append(ids, string(e.ID))
 		}
 		if len(ids) == maxPass {

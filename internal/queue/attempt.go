@@ -45,8 +45,8 @@ func (w *work) attempt(ctx context.Context, st start) (next time.Time, parked []
 		return time.Time{}, nil
 	case a.e.Progress.Held:
 		return time.Time{}, nil
-	case a.e.Progress.Next.IsZero() && a.e.Begin().After(w.now()):
-		return w.later(a.e.Begin().Sub(w.now())), nil // whoever wants the queue run, its sender wants it so
+	case a.e.Progress.Next.IsZero() && a.e.NotBefore.After(w.now()):
+		return w.later(a.e.NotBefore.Sub(w.now())), nil // whoever wants the queue run, its sender wants it so
 	case !st.force && st.only == nil && dueAt(a.e).After(w.now()):
 		return dueAt(a.e), nil
 	case w.early(ctx, a.e):

@@ -53,14 +53,15 @@ func run(ctx context.Context, v *config.Values) error {
 	defer func() { stop() }()
 	defer h.client.Close()
 	return h.Serve(ctx, netserve.Options{
-		Handle: h.session,
+		Begin:  h.session,
 		Busy:   busy,
 		Reload: h.reload,
 		Ready:  func() { stop = h.startRunner(ctx) },
 	})
 }
 
-// session serves one client, with the settings in force when it comes.
-func (h *host) session(ctx context.Context, c *netserve.Conn) error {
-	return h.server.Load().Serve(recipient.WithMemo(ctx), c)
+// session greets one client and serves it then, with the settings in force when it
+// comes.
+func (h *host) session(ctx context.Context, c *netserve.Conn) (rest func() error) {
+	return h.server.Load().Begin(recipient.WithMemo(ctx), c)
 }

@@ -36,6 +36,7 @@ type Conn struct {
 	idle      time.Duration
 	busy      bool
 	stopAt    time.Time // end of a draining server's patience; zero while it runs
+	expired   bool      // the client was silent for too long already
 	awakened  bool      // a read was interrupted by WaitInput's channel
 	abortedAt time.Time // zero: not
 }

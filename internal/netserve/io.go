@@ -54,12 +54,26 @@ func (c *Conn) armRead() error {
 	defer c.mu.Unlock()
 	until := time.Now().Add(c.idle)
 	switch {
-	case !c.abortedAt.IsZero(), !c.stopAt.IsZero() && !c.busy:
+	case c.expired, !c.abortedAt.IsZero(), !c.stopAt.IsZero() && !c.busy:
 		return os.ErrDeadlineExceeded
 	case !c.stopAt.IsZero() && c.stopAt.Before(until):
 		until = c.stopAt
 	}
 	return c.nc.SetReadDeadline(until)
+}
+
+// patience is how long a read may wait.
+func (c *Conn) patience() time.Duration {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.idle
+}
+
+// expire says that the client was silent for too long: all reads end in that.
+func (c *Conn) expire() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.expired = true
 }
 
 // armHandshake sets the deadline of a TLS handshake, which a server that stops

@@ -44,6 +44,9 @@ type Options struct {
 
 	// Handle runs one session. The Conn is closed behind it.
 	Handle func(ctx context.Context, c *Conn) error
+	// Begin is for protocols in which the server speaks first, instead of Handle:
+	// it greets, and gives what is to run once the client has spoken.
+	Begin func(ctx context.Context, c *Conn) (rest func() error)
 	// Busy is what a client is told that is one too many, of its address or of
 	// all; nil: nothing.
 	Busy func(proto string, ofAddress bool) string
@@ -61,6 +64,7 @@ type server struct {
 	cancel   context.CancelFunc // ends what sessions do
 	draining chan struct{}
 	running  sync.WaitGroup // sessions, accepting loops, and who ends them
+	lobby    *lobby         // nil: every session has a goroutine from the start
 
 	mu    sync.Mutex
 	conns map[*Conn]bool
@@ -129,6 +133,7 @@ func (s *server) single(sctx, ctx context.Context, c *Conn) error {
 
 // serve accepts on all listeners until it shall stop.
 func (s *server) serve(sctx, ctx context.Context, listeners []listener) error {
+	s.openLobby(ctx)
 	for _, l := range listeners {
 		s.Log.Listening(ctx, l.proto, l.Addr().String())
 		s.running.Go(func() { s.accept(sctx, l) })
@@ -206,6 +211,9 @@ func (s *server) drain(over <-chan struct{}) {
 		c.drain(deadline)
 	}
 	s.mu.Unlock()
+	if s.lobby != nil {
+		s.lobby.close()
+	}
 	timer := time.NewTimer(s.StopTimeout)
 	defer timer.Stop()
 	for {
@@ -258,35 +266,88 @@ func (s *server) accept(ctx context.Context, l listener) {
 	}
 }
 
-// begin runs the session of a connection, if it is not one too many.
+// begin runs the session of a connection, if it is not one too many, or has it
+// wait in the lobby until its client speaks.
 func (s *server) begin(ctx context.Context, c *Conn) {
 	if !s.add(c) {
 		s.refuse(c, false)
 		return
 	}
-	defer s.remove(c)
+	rest := s.welcome(ctx, c)
+	switch {
+	case rest == nil:
+		c.nc.Close()
+		s.remove(c)
+	case !s.park(ctx, c, rest):
+		s.finish(ctx, c, rest)
+	}
+}
+
+// welcome brings a connection to where its session goes on; nil when there is
+// none.
+func (s *server) welcome(ctx context.Context, c *Conn) (rest func() error) {
 	if err := s.readProxyHeader(c); err != nil {
 		s.Log.Lost(ctx, c.PeerString(), "PROXY header", err)
-		c.nc.Close()
-		return
+		return nil
 	}
 	if !s.count(c) {
 		s.refuse(c, true)
-		return
+		return nil
 	}
-	s.session(ctx, c)
-}
-
-// session runs one session to its end.
-func (s *server) session(ctx context.Context, c *Conn) {
-	defer c.Close()
 	if implicit(c.proto) {
 		if err := c.StartTLS(ctx); err != nil {
 			s.Log.Lost(ctx, c.PeerString(), "TLS", err)
-			return
+			return nil
 		}
 	}
-	if err := s.Handle(ctx, c); err != nil {
+	if s.Begin != nil {
+		return s.Begin(ctx, c)
+	}
+	return func() error { return s.Handle(ctx, c) }
+}
+
+// openLobby makes the lobby where sessions can wait in one.
+func (s *server) openLobby(ctx context.Context) {
+	if s.Begin == nil {
+		return
+	}
+	var err error
+	if s.lobby, err = newLobby(); err != nil {
+		s.Log.Trouble(ctx, "serve", err)
+	}
+}
+
+// park has a connection that was greeted wait in the lobby, where there are many.
+func (s *server) park(ctx context.Context, c *Conn, rest func() error) bool {
+	nc, ok := c.nc.(syscall.Conn)
+	if s.lobby == nil || !ok || c.tls != nil || c.proxied || !s.crowded() || c.Flush() != nil {
+		return false
+	}
+	s.running.Add(1)
+	parked := s.lobby.admit(nc, c.patience(), func(late bool) {
+		defer s.running.Done()
+		if late {
+			c.expire()
+		}
+		s.finish(ctx, c, rest)
+	})
+	if !parked {
+		s.running.Done()
+	}
+	return parked
+}
+
+func (s *server) crowded() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return len(s.conns) > crowded
+}
+
+// finish runs a session to its end.
+func (s *server) finish(ctx context.Context, c *Conn, rest func() error) {
+	defer s.remove(c)
+	defer c.Close()
+	if err := rest(); err != nil {
 		s.Log.Lost(ctx, c.PeerString(), c.proto, err)
 	}
 }

@@ -166,12 +166,18 @@ func (s *Server) origin() string {
 // Serve runs one session on c, to its end. It does not close c. It returns
 // the error that ended the session before QUIT, if there is one to report:
 // a client that goes away is none.
-func (s *Server) Serve(ctx context.Context, c Conn) error {
+func (s *Server) Serve(ctx context.Context, c Conn) error { return s.Begin(ctx, c)() }
+
+// Begin greets the client. Rest is the session from there, as Serve has it: it
+// must be called.
+func (s *Server) Begin(ctx context.Context, c Conn) (rest func() error) {
 	c.SetIdleTimeout(orDefault(s.IdleTimeout, defaultIdle))
 	sess := &session{Server: s, c: c, ctx: ctx, in: newLines(c, orDefault(s.IdleTimeout, defaultIdle)), proto: c.Proto()}
 	sess.peer = c.Peer()
-	defer sess.end()
 	sess.trustPeer()
 	sess.greet()
-	return sess.run()
+	return func() error {
+		defer sess.end()
+		return sess.run()
+	}
 }

@@ -171,6 +171,18 @@ func (b *bench) newReader() (*mailReader, error) {
 	return r, nil
 }
 
+// memory is what all its processes take, in octets.
+func (r *mailReader) memory() (sum int64, err error) {
+	for _, pid := range r.pids {
+		n, err := treeMemory(pid)
+		if err != nil {
+			return 0, err
+		}
+		sum += n
+	}
+	return sum, nil
+}
+
 // readerUser is the account of a round; Dovecot knows everybody.
 func readerUser(round int) string { return fmt.Sprintf("user%d", round) }
 

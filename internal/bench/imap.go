@@ -35,8 +35,8 @@ func command(name, need, text string) step {
 // part is how many letters the steps take that are not for all.
 func (b *bench) part() int { return min(b.folder, 10_000) }
 
-// steps are in the order in which one warms the caches for the next.
-var steps = []step{
+// readSteps are in the order in which one warms the caches for the next.
+var readSteps = []step{
 	{"first SELECT ever", "", selectAnew},
 	{"SELECT, one letter is new", "", selectChanged},
 	{"SELECT, unchanged", "", selectUnchanged},
@@ -65,6 +65,11 @@ var steps = []step{
 	{"bodies of 5,000", "", func(s *imapSide) (time.Duration, error) {
 		return s.c.do(fmt.Sprintf("FETCH 1:%d (BODY.PEEK[])", min(s.b.folder, 5000)))
 	}},
+}
+
+// changeSteps change the folder.
+var changeSteps = []step{
+	{"first SELECT ever", "", selectAnew},
 	command("STORE 1:* flag", "", "STORE 1:* +FLAGS.SILENT (\\Flagged)"),
 	{"APPEND of 200", "", appendMany},
 	{"COPY of 10,000", "", func(s *imapSide) (time.Duration, error) {
@@ -151,9 +156,12 @@ func appendMany(s *imapSide) (time.Duration, error) {
 	return time.Since(start), nil
 }
 
-// imap measures a folder beside Dovecot: step by step, each server in turn on
-// its own copy of the folder.
-func imap(b *bench) error {
+// imapRead and imapChange measure a folder beside Dovecot.
+func imapRead(b *bench) error   { return b.imap(readSteps) }
+func imapChange(b *bench) error { return b.imap(changeSteps) }
+
+// imap goes step by step, each server in turn on its own copy of the folder.
+func (b *bench) imap(steps []step) error {
 	sides, err := b.imapSides()
 	if err != nil {
 		return err
@@ -164,11 +172,11 @@ func imap(b *bench) error {
 		took[i] = make([][]float64, len(sides))
 	}
 	for round := range b.rounds {
-		if err := b.imapRound(round, sides, took, cpu); err != nil {
+		if err := b.imapRound(round, steps, sides, took, cpu); err != nil {
 			return err
 		}
 	}
-	reportSteps(b, sides, took, cpu)
+	reportSteps(b, steps, sides, took, cpu)
 	return nil
 }
 
@@ -188,7 +196,7 @@ func (b *bench) imapSides() ([]*imapSide, error) {
 }
 
 // imapRound takes all steps on fresh copies of the folder.
-func (b *bench) imapRound(round int, sides []*imapSide, took [][][]float64, cpu [][]float64) error {
+func (b *bench) imapRound(round int, steps []step, sides []*imapSide, took [][][]float64, cpu [][]float64) error {
 	if err := b.freshFolders(round, sides); err != nil {
 		return err
 	}
@@ -243,16 +251,21 @@ func (b *bench) freshFolders(round int, sides []*imapSide) error {
 	return nil
 }
 
-func reportSteps(b *bench, sides []*imapSide, took [][][]float64, cpu [][]float64) {
-	fmt.Printf("    %-34s", fmt.Sprintf("%d letters, seconds", b.folder))
-	for _, s := range sides {
-		fmt.Printf(" %10s", s.r.title)
-	}
-	fmt.Println("   ratio")
+func reportSteps(b *bench, steps []step, sides []*imapSide, took [][][]float64, cpu [][]float64) {
+	reportHead(fmt.Sprintf("%d letters, seconds", b.folder), sides)
 	for n, st := range steps {
 		reportLine(st.name, took[n])
 	}
 	reportLine("processor time of the round", cpu)
+}
+
+// reportHead prints what stands above columns of sides.
+func reportHead(title string, sides []*imapSide) {
+	fmt.Printf("    %-34s", title)
+	for _, s := range sides {
+		fmt.Printf(" %10s", s.r.title)
+	}
+	fmt.Println("   ratio")
 }
 
 // reportLine prints medians; the ratio says how many times the first is faster,

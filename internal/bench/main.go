@@ -32,6 +32,7 @@ type options struct {
 	mailboxes int // that they go to
 	folder    int // letters of the large folder
 	idle      int // connections that do nothing
+	idlers    int
 	keep      bool
 	alone     bool // without Postfix
 	sessions  string
@@ -49,7 +50,10 @@ var figures = []figure{
 	{"relay", "letters of 4 KiB through the queue to other hosts", relay},
 	{"deferred", "letters of 4 KiB into an empty and a full queue", deferred},
 	{"connections", "memory of sessions that do nothing", connections},
-	{"imap", "one large folder", imap},
+	{"imap", "one large folder", imapRead},
+	{"change", "one large folder that is changed", imapChange},
+	{"idle", "sessions that wait in one folder", idle},
+	{"pop3", "one large folder by POP3", pop3},
 }
 
 func main() {
@@ -66,6 +70,7 @@ func main() {
 	flag.IntVar(&o.mailboxes, "mailboxes", 1, "Maildirs that the letters of a turn go to")
 	flag.IntVar(&o.folder, "folder", 100_000, "letters of the large folder")
 	flag.IntVar(&o.idle, "idle", 10_000, "connections that do nothing")
+	flag.IntVar(&o.idlers, "idlers", 500, "sessions that wait")
 	flag.StringVar(&o.sessions, "sessions", "1,10,50", "sessions at the same time")
 	flag.BoolVar(&o.alone, "alone", false, "receive without Postfix, for what is quick")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory")

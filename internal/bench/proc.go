@@ -48,31 +48,51 @@ func readStat(path string) (stat, error) {
 
 // treeCPU is the processor time of a process and of all below it, also of
 // those that have ended.
-func treeCPU(root int) (time.Duration, error) {
-	if _, err := readStat(fmt.Sprintf("/proc/%d/stat", root)); err != nil {
-		return 0, err
+func treeCPU(root int) (sum time.Duration, err error) {
+	all, err := tree(root)
+	for _, s := range all {
+		sum += s.cpu
 	}
-	paths, err := filepath.Glob("/proc/[0-9]*/stat")
-	if err != nil {
-		return 0, err
-	}
-	children := map[int][]stat{}
-	var sum time.Duration
-	for _, p := range paths {
-		s, err := readStat(p)
+	return sum, err
+}
+
+// treeMemory is the memory of a process and of all below it, in octets; what
+// several share counts once (Pss in proc_pid_smaps(5)).
+func treeMemory(root int) (sum int64, err error) {
+	all, err := tree(root)
+	for _, s := range all {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/smaps_rollup", s.pid))
 		if err != nil {
 			continue // it has just ended
 		}
-		if s.pid == root {
-			sum += s.cpu
-		}
-		children[s.parent] = append(children[s.parent], s)
-	}
-	for todo := []int{root}; len(todo) > 0; todo = todo[1:] {
-		for _, s := range children[todo[0]] {
-			sum += s.cpu
-			todo = append(todo, s.pid)
+		_, after, _ := strings.Cut(string(text), "\nPss:")
+		if f := strings.Fields(after); len(f) > 0 {
+			kib, _ := strconv.ParseInt(f[0], 10, 64)
+			sum += kib << 10
 		}
 	}
-	return sum, nil
+	return sum, err
+}
+
+// tree is a process and all below it.
+func tree(root int) ([]stat, error) {
+	first, err := readStat(fmt.Sprintf("/proc/%d/stat", root))
+	if err != nil {
+		return nil, err
+	}
+	paths, err := filepath.Glob("/proc/[0-9]*/stat")
+	if err != nil {
+		return nil, err
+	}
+	children := map[int][]stat{}
+	for _, p := range paths {
+		if s, err := readStat(p); err == nil { // else it has just ended
+			children[s.parent] = append(children[s.parent], s)
+		}
+	}
+	all := []stat{first}
+	for i := 0; i < len(all); i++ {
+		all = append(all, children[all[i].pid]...)
+	}
+	return all, nil
 }

@@ -399,7 +399,7 @@ func (b *box) certify(f func() error) error {
 		return err
 	}
 	if after, err := b.stamps(); err == nil && known && b.seen.firm {
-		b.seen.sub = after.sub
+		b.seen.sub, b.seen.renamed = after.sub, true
 	}
 	return nil
 }

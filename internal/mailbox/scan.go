@@ -40,6 +40,8 @@ type stamps struct {
 	// firm: old, or this process has been watching the directories, so that
 	// what the stamps do not show is among the events.
 	firm bool
+	// renamed: they are those after renames of our own.
+	renamed bool
 	// young: the clock that gives directories their times has not gone on since
 	// the last change, so that the next one may leave the stamps as they are.
 	young bool

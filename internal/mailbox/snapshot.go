@@ -84,6 +84,7 @@ func loadRows(s *state, b []byte) bool {
 		return false
 	}
 	last := uint32(0)
+	s.rows.room(len(b) / snapRow)
 	for ; len(b) > 0; b = b[snapRow:] {
 		r := row{
 			modseq:   binary.LittleEndian.Uint64(b) & (1<<56 - 1),

@@ -40,7 +40,22 @@ func (b *box) sync(ctx context.Context) error {
 
 // unchanged reports whether the directories are known to be as the state says.
 func (b *box) unchanged(now stamps) bool {
-	return b.seen.firm && !b.seen.young && now.sub == b.seen.sub && !b.event.lost()
+	if !b.seen.firm || b.seen.young || now.sub != b.seen.sub {
+		return false
+	}
+	return !b.event.lost() || b.seen.old && !b.seen.renamed && b.caughtUp()
+}
+
+// caughtUp makes the events those of what happens from here on, if the stamps,
+// which were old when the folder was scanned, tell that nothing has happened up
+// to here: the watch has just begun, or has lost events.
+func (b *box) caughtUp() bool {
+	b.event.clear()
+	if now, err := b.stamps(); err == nil && now.sub == b.seen.sub {
+		return true
+	}
+	b.event.lose()
+	return false
 }
 
 // rescan compares the folder with the state. The scan is made before the lock

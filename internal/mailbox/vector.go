@@ -12,12 +12,25 @@ type vector struct {
 	chunks [][]row
 	own    []bool // the chunk is in no published version
 	length int
+	spare  []row // room for chunks to come
+}
+
+// room is told that about n rows will be added.
+func (v *vector) room(n int) { v.spare = make([]row, (n+chunkRows-1)/chunkRows*chunkRows) }
+
+func (v *vector) chunk() []row {
+	if len(v.spare) < chunkRows {
+		return make([]row, 0, chunkRows)
+	}
+	c := v.spare[:0:chunkRows]
+	v.spare = v.spare[chunkRows:]
+	return c
 }
 
 func (v *vector) add(r row) {
 	n := len(v.chunks)
 	if n == 0 || len(v.chunks[n-1]) >= chunkRows {
-		v.chunks = append(v.chunks, make([]row, 0, chunkRows))
+		v.chunks = append(v.chunks, v.chunk())
 		v.own = append(v.own, true)
 		n++
 	}

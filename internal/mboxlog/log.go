@@ -150,6 +150,7 @@ func (l *Log) Resume(p Position) bool {
 		return false
 	}
 	l.pos, l.reset, l.settled = p, false, true
+	l.synced = p.Offset // whoever has written the snapshot had synced it
 	return true
 }
 

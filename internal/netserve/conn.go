@@ -52,6 +52,8 @@ const (
 	farewell = 2 * time.Second
 	// flushSize is when output is written although more may come.
 	flushSize = 32 << 10
+	// keptSize is how much room for output a connection keeps while it waits.
+	keptSize = 4 << 10
 )
 
 // newConn makes a Conn of a connection. A PROXY header may still have to come.

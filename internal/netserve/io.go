@@ -39,7 +39,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.pending = c.pending[n:]
 		return n, nil
 	}
-	if err := c.Flush(); err != nil {
+	if err := c.rest(); err != nil {
 		return 0, err
 	}
 	if err := c.armRead(); err != nil {
@@ -115,6 +115,16 @@ func (c *Conn) Flush() error {
 	return c.write(out)
 }
 
+// rest is Flush before a wait, which may be long: sessions that wait are many, and
+// keep no large buffers.
+func (c *Conn) rest() error {
+	err := c.Flush()
+	if cap(c.out) > keptSize {
+		c.out = nil
+	}
+	return err
+}
+
 func (c *Conn) write(p []byte) error {
 	if err := c.armWrite(); err != nil {
 		return err
@@ -142,7 +152,7 @@ func (c *Conn) WaitInput(wake <-chan struct{}) (bool, error) {
 	if len(c.pending) > 0 {
 		return true, nil
 	}
-	if err := c.Flush(); err != nil {
+	if err := c.rest(); err != nil {
 		return false, err
 	}
 	if err := c.armRead(); err != nil {

@@ -110,20 +110,31 @@ func run(o options) (err error) {
 	if err != nil {
 		return err
 	}
-	if err := os.MkdirAll(o.dir, 0o755); err != nil {
-		return err
-	}
 	b := &bench{options: o}
 	defer b.cleanup()
 	go b.cleanupWhenInterrupted()
 	describe()
 	for _, f := range chosen {
 		fmt.Printf("\n%s: %s\n", f.name, f.what)
-		if err := f.run(b); err != nil {
+		if err := b.take(f); err != nil {
 			return fmt.Errorf("%s: %w", f.name, err)
 		}
 	}
 	return nil
+}
+
+// take takes one figure, with servers and a directory of its own.
+func (b *bench) take(f figure) error {
+	o := b.options
+	defer func() {
+		b.cleanup()
+		b.options = o
+	}()
+	b.dir = filepath.Join(o.dir, f.name)
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		return err
+	}
+	return f.run(b)
 }
 
 func choose(only string) ([]figure, error) {
@@ -141,7 +152,7 @@ func choose(only string) ([]figure, error) {
 	return chosen, nil
 }
 
-// atEnd has f called when the run is over, the last first.
+// atEnd has f called when the figure has been taken, the last first.
 func (b *bench) atEnd(f func()) { b.cleanups = append(b.cleanups, f) }
 
 func (b *bench) cleanup() {

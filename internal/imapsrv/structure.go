@@ -1,6 +1,7 @@
 package imapsrv
 
 import (
+	"slices"
 	"strconv"
 	"strings"
 
@@ -104,7 +105,7 @@ func (e *encoder) single(p *mime.Part, extended bool) {
 	e.raw(" ")
 	e.str(strings.ToUpper(p.Subtype))
 	e.raw(" ")
-	e.params(p.Params)
+	e.params(withCharset(p))
 	e.raw(" ")
 	e.orNil(p.ID)
 	e.raw(" ")
@@ -143,23 +144,33 @@ func (e *encoder) extensions(p *mime.Part) {
 		e.raw(")")
 	}
 	e.raw(" ")
-	switch len(p.Language) {
-	case 0:
-		e.raw("NIL")
-	case 1:
-		e.str(p.Language[0])
-	default:
-		e.raw("(")
-		for i, l := range p.Language {
-			if i > 0 {
-				e.raw(" ")
-			}
-			e.str(l)
-		}
-		e.raw(")")
-	}
+	e.languages(p.Language)
 	e.raw(" ")
 	e.orNil(p.Location)
+}
+
+func (e *encoder) languages(tags []string) {
+	if len(tags) == 0 {
+		e.raw("NIL")
+		return
+	}
+	e.raw("(")
+	for i, l := range tags {
+		if i > 0 {
+			e.raw(" ")
+		}
+		e.str(l)
+	}
+	e.raw(")")
+}
+
+// withCharset gives the parameters of a part, with the charset that a text has by
+// default (RFC 2046 section 4.1.2): clients know it from other servers.
+func withCharset(p *mime.Part) []mime.Param {
+	if !strings.EqualFold(p.Type, "text") || p.Param("charset") != "" {
+		return p.Params
+	}
+	return append(slices.Clone(p.Params), mime.Param{Name: "charset", Value: "us-ascii"})
 }
 
 func (e *encoder) params(list []mime.Param) {

@@ -121,6 +121,10 @@ func (l *addressLexer) address(inGroup bool) (a Address, stop byte) {
 		case c == '@':
 			l.rest = l.rest[1:]
 			a := Address{Mailbox: words.local(), Host: l.domain()}
+			if l.anotherFollows() {
+				a.Name = l.comment
+				return a, ' '
+			}
 			stop := l.skip()
 			a.Name = l.comment
 			return a, stop
@@ -172,11 +176,26 @@ func (l *addressLexer) route() string {
 	return route
 }
 
-// domain reads a domain or a literal.
+// anotherFollows reports whether another address comes next, though no comma does.
+func (l *addressLexer) anotherFollows() bool {
+	if l.peek() == 0 || strings.IndexByte(specials, l.rest[0]) >= 0 {
+		return false
+	}
+	end := strings.IndexAny(l.rest, specials)
+	return end > 0 && l.rest[end] == '@'
+}
+
+// domain reads a domain or a literal. Blanks are part of it around dots only (RFC
+// 5322 section 4.4).
 func (l *addressLexer) domain() string {
 	var b strings.Builder
 	for {
-		switch c := l.peek(); c {
+		before := len(l.rest)
+		c := l.peek()
+		if b.Len() > 0 && len(l.rest) < before && c != '.' && !strings.HasSuffix(b.String(), ".") {
+			return b.String()
+		}
+		switch c {
 		case 0, ',', ';', '>', '<', ':':
 			return b.String()
 		case '@':

@@ -51,6 +51,8 @@ func TestParseAddresses(t *testing.T) {
 		{"no closing bracket", "Ann <ann@x", "Ann|ann|x"},
 		{"8-bit", "Jörg <jörg@ö.example>", "Jörg|jörg|ö.example"},
 		{"two signs", "a@b@c", "|a|b@c"},
+		{"no comma", "a@x b@y (B), c@z", "|a|x B|b|y |c|z"},
+		{"no comma, and no address", "a@x Joe <b@y>", "|a|x"},
 		{"dots in a name", "Mr. Q. Public <q@x>", "Mr. Q. Public|q|x"},
 	}
 	for _, tt := range tests {

@@ -1,6 +1,9 @@
 package mime
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // A Header is the fields of a header, in order.
 type Header []Field
@@ -181,20 +184,22 @@ func (part *Part) contentType(h Header, digest bool) {
 	}
 }
 
-// parseValue splits "value; name=value; ..." and drops comments.
+// parseValue splits "value; name=value; ..." and drops comments. Values in pieces
+// (RFC 2231 section 3) are put together.
 func parseValue(s string) (value string, params []Param) {
 	l := lexer{rest: s}
-	value = l.until(";")
-	for l.next(';') {
+	value = l.unquoted()
+	for l.next(';') || l.lacks {
+		l.lacks = false
 		name := l.until("=;")
 		if !l.next('=') {
 			continue // a name alone says nothing
 		}
-		if v := l.value(); name != "" {
+		if v := l.value(isFileName(name)); name != "" {
 			params = append(params, Param{name, v})
 		}
 	}
-	return value, params
+	return value, joinPieces(params)
 }
 
 // languages splits the list of RFC 3282.
@@ -219,7 +224,12 @@ func firstToken(s string) string {
 
 // A lexer takes structured field values apart (RFC 2045 section 5.1), whatever
 // is wrong with them: each method takes something or stands at the end.
-type lexer struct{ rest string }
+type lexer struct {
+	rest  string
+	lacks bool // a parameter comes next, though no semicolon does
+
+	lacked int // how often that was so
+}
 
 // next takes c, after comments and blanks.
 func (l *lexer) next(c byte) bool {
@@ -265,17 +275,61 @@ func (l *lexer) plain(stop string) (string, bool) {
 	return strings.Trim(text, " \t\r\n"), true
 }
 
-// value takes the value of a parameter: a quoted string and what may wrongly
-// follow it is dropped; else anything before the next semicolon, as file names
-// with blanks and no quotes are common.
-func (l *lexer) value() string {
+// isFileName reports whether a parameter holds the name of a file: those have
+// blanks and no quotes often.
+func isFileName(param string) bool {
+	base, _, _ := strings.Cut(strings.ToLower(param), "*")
+	return base == "name" || base == "filename"
+}
+
+// value takes the value of a parameter: a quoted string, of which what may wrongly
+// follow it is dropped, else a text without quotes, which has blanks only where it
+// may.
+func (l *lexer) value(blanks bool) string {
 	l.blanks()
+	all, v, closed := l.rest, "", false
 	if l.rest != "" && l.rest[0] == '"' {
-		v := l.quoted()
-		l.until(";")
+		if v, closed = l.quotedString(); !closed {
+			l.rest = all[1:]
+		}
+	}
+	text := l.unquoted()
+	if closed {
 		return v
 	}
-	return l.until(";")
+	if !blanks {
+		text, _, _ = strings.Cut(text, " ")
+	}
+	return text
+}
+
+// unquoted takes anything before the next semicolon; where the one before another
+// parameter is missing, that ends it, too.
+func (l *lexer) unquoted() string {
+	text := l.until(";")
+	for i := range text {
+		if (i == 0 || isBlank(text[i-1])) && l.lacked < maxLacked && beginsParam(text[i:]) {
+			l.rest, l.lacks = text[i:]+l.rest, true
+			l.lacked++
+			return strings.TrimRight(text[:i], " \t")
+		}
+	}
+	return text
+}
+
+const (
+	maxLacked = 20 // semicolons that may be missing in one value
+	maxGuess  = 20 // octets of a parameter's name without one
+)
+
+// guessed are the names of parameters that are looked for where no semicolon says
+// that there is one.
+var guessed = []string{"boundary", "charset", "delsp", "filename", "format", "method", "name", "report-type", "type"}
+
+func beginsParam(s string) bool {
+	name, _, ok := strings.Cut(s[:min(len(s), maxGuess)], "=")
+	name = strings.TrimRight(name, " \t*")
+	return ok && slices.ContainsFunc(guessed, func(n string) bool { return strings.EqualFold(n, name) })
 }
 
 // blanks skips white space and comments.
@@ -294,17 +348,23 @@ func (l *lexer) blanks() {
 
 // quoted takes a quoted string, which may lack its end.
 func (l *lexer) quoted() string {
+	text, _ := l.quotedString()
+	return text
+}
+
+// quotedString takes a quoted string, and reports whether it has an end.
+func (l *lexer) quotedString() (text string, closed bool) {
 	s := l.rest[1:]
 	if end := strings.IndexAny(s, `"\\`); end >= 0 && s[end] == '"' {
 		l.rest = s[end+1:]
-		return s[:end]
+		return s[:end], true
 	}
 	var b strings.Builder
 	for i := 0; i < len(s); i++ {
 		switch c := s[i]; {
 		case c == '"':
 			l.rest = s[i+1:]
-			return b.String()
+			return b.String(), true
 		case c == '\\' && i+1 < len(s):
 			i++
 			b.WriteByte(s[i])
@@ -313,7 +373,7 @@ func (l *lexer) quoted() string {
 		}
 	}
 	l.rest = ""
-	return b.String()
+	return b.String(), false
 }
 
 // maxComments is how deep comments may stand in comments. It also bounds the

@@ -149,7 +149,7 @@ Content-Location: http://x/
 	}
 	got := fmt.Sprint(p.Type, p.Subtype, p.Params, p.ID, p.Description, p.Encoding, p.MD5, p.Disposition, p.DispositionParams, p.Language, p.Location)
 	want := fmt.Sprint("text", "plain", []Param{{"charset", "us-ascii"}, {"name", "a b.txt"}, {"format", "flowed"}}, "<1@x>", "some thing", "BASE64",
-		"abc==", "attachment", []Param{{"filename*0", "a;"}, {"filename*1", "b"}}, []string{"de", "en-GB"}, "http://x/y")
+		"abc==", "attachment", []Param{{"filename", "a;b"}}, []string{"de", "en-GB"}, "http://x/y")
 	if got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}

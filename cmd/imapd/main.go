@@ -4,7 +4,9 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
+	"strconv"
 
 	"postbag/cmd/internal/wire"
 	"postbag/internal/account"
@@ -32,6 +34,7 @@ func program() config.Program {
 		More:  verbs,
 		Settings: wire.Settings(protocols, wire.Preauth, wire.Quota,
 			config.Setting{Name: "max-size", Arg: "SIZE", Usage: "largest message in APPEND", Kind: config.Size, Default: "50M"},
+			config.Setting{Name: "message-limit", Arg: "N", Usage: "messages that one command may work on; 0 for any number", Kind: config.Number, Default: "0", Valid: validLimit},
 			config.Setting{Name: "repair", FlagOnly: true, Kind: config.Switch, Usage: "with check: mend what can be mended"}),
 		Run:   run,
 		Check: wire.Check,
@@ -66,6 +69,7 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 	return &imapsrv.Server{
 		Accounts: d.Accounts, Throttle: d.Throttle, Plaintext: v.String("plaintext-auth"), StartTLS: true,
 		Preauth: preauth, MaxSize: v.Size("max-size"), IdleTimeout: v.Duration("idle-timeout"), Version: config.Version, Commands: d.Commands,
+		MessageLimit: v.Int("message-limit"),
 		Open: func(ctx context.Context, a auth.Account) (*account.Tree, error) {
 			dir, err := d.MakeMaildir(a)
 			if err != nil {
@@ -75,4 +79,15 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 		},
 		Report: func(e maillog.Session) { d.Log.Session(ctx, "imap", e) },
 	}
+}
+
+// leastLimit is the least number of messages that clients have to be allowed (RFC
+// 9738 section 3).
+const leastLimit = 1000
+
+func validLimit(text string) error {
+	if n, err := strconv.Atoi(text); err != nil || n != 0 && n < leastLimit {
+		return fmt.Errorf("0, or %d or more, is expected", leastLimit)
+	}
+	return nil
 }

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 )
 
 func TestMetadataStaysWhateverItsOctets(t *testing.T) {
@@ -68,5 +69,24 @@ func TestMadeStaysWithARenamedFolderOnly(t *testing.T) {
 	x.must(x.tree.Create(x.ctx, "B"))
 	if made("B") == first {
 		t.Error("a new folder is taken for the old one")
+	}
+}
+
+// The file is in the folder's directory, where nobody who follows the tree looks.
+func TestWhoFollowsIsToldOfMetadata(t *testing.T) {
+	x := newFixture(t, "cur/", ".A/cur/")
+	told := make(chan struct{}, 1)
+	defer x.tree.Follow(func() {
+		select {
+		case told <- struct{}{}:
+		default:
+		}
+	})()
+	value := "x"
+	x.must(x.open().SetMetadata(x.ctx, "A", map[string]*string{"/private/a": &value}))
+	select {
+	case <-told:
+	case <-time.After(10 * time.Second):
+		t.Error("nobody is told")
 	}
 }

@@ -32,7 +32,10 @@ func (s *session) doAppend() (string, error) {
 	defer folder.Close()
 	a := folder.NewAppend()
 	defer a.Discard()
-	for {
+	for n := 1; ; n++ {
+		if err := s.tooMany(n); err != nil {
+			return "", err
+		}
 		if err := s.appendOne(a); err != nil {
 			return "", err
 		}

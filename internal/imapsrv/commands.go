@@ -137,6 +137,9 @@ func (s *session) capabilities() string {
 		return strings.Join(append(words, s.loginCapabilities()...), " ")
 	}
 	words = append(append(words, offered...), fmt.Sprintf("APPENDLIMIT=%d", s.maxSize()))
+	if s.MessageLimit > 0 {
+		words = append(words, fmt.Sprintf("MESSAGELIMIT=%d", s.MessageLimit))
+	}
 	if s.deflate == nil {
 		words = append(words, "COMPRESS=DEFLATE")
 	}

@@ -35,9 +35,12 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 		return "", tryCreate(err)
 	}
 	defer to.Close()
-	do := mailbox.Copy
+	do, limit := mailbox.Copy, ""
 	if move {
 		do = mailbox.Move
+		positions, limit = s.within(positions)
+	} else if err := s.allOrNone(positions); err != nil {
+		return "", err
 	}
 	var was, is []uint32
 	err = s.during(func() (err error) {
@@ -53,7 +56,7 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 		return code + " done", nil
 	}
 	s.line("* OK " + code + " done") // RFC 6851 section 4.3: before the EXPUNGE responses
-	return s.highestNow(true) + "done", nil
+	return s.both(limit, s.highestNow(true)), nil
 }
 
 // someGone reports whether others have expunged letters that this session still

@@ -56,11 +56,18 @@ func (s *session) doFetch(byUID bool) (string, error) {
 		s.useModSeq()
 	}
 	if m.partial != nil {
+		if err := s.tooMany(m.partial.to - m.partial.from + 1); err != nil {
+			return "", err
+		}
 		positions = m.partial.of(positions)
 	}
 	if m.changed {
 		positions = s.changedSince(positions, m.since)
 		items = withItem(items, "MODSEQ")
+	}
+	positions, limit := s.within(positions)
+	if limit != "" {
+		slices.Reverse(positions) // RFC 9738 section 3.1
 	}
 	if m.vanished {
 		s.tellEarlier(m.since, set, 0)
@@ -71,7 +78,11 @@ func (s *session) doFetch(byUID bool) (string, error) {
 	if err := s.markSeen(positions, items); err != nil {
 		return "", err
 	}
-	return "done", s.fetchAll(positions, items)
+	if err := s.fetchAll(positions, items); err != nil {
+		s.tellLimit(limit) // the tagged response has a code of its own
+		return "", err
+	}
+	return limit + "done", nil
 }
 
 // fetchAll writes the responses.
@@ -176,6 +187,10 @@ func (s *session) fetchItem() (item, error) {
 	return rfc822(it), nil
 }
 
+// maxItemName bounds the name of an item or section: it has room for maxPath parts
+// of up to three digits.
+const maxItemName = 4*maxPath + 40
+
 // itemName reads letters, digits and dots.
 func (s *session) itemName() (string, error) {
 	var b strings.Builder
@@ -189,7 +204,7 @@ func (s *session) itemName() (string, error) {
 		}
 		s.in.Accept(c)
 		b.WriteByte(c)
-		if b.Len() > 40 {
+		if b.Len() > maxItemName {
 			return "", bad("name of an item is too long")
 		}
 	}

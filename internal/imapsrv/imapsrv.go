@@ -44,14 +44,15 @@ type Server struct {
 	// Open opens the folders of an account; the session closes the tree.
 	Open func(ctx context.Context, a auth.Account) (*account.Tree, error)
 
-	Plaintext   string                // policy for Conn.PlaintextOK
-	StartTLS    bool                  // a certificate is there
-	Preauth     *auth.Account         // the session is already logged in
-	MaxSize     int64                 // octets of a letter in APPEND; 0 means 50 MiB
-	IdleTimeout time.Duration         // 0 means 30 minutes (RFC 9051 section 5.4)
-	Version     string                // for ID
-	Report      func(maillog.Session) // told what happens; nil: nobody
-	Commands    *metrics.Counters     // of each name; nil: nobody counts
+	Plaintext    string                // policy for Conn.PlaintextOK
+	StartTLS     bool                  // a certificate is there
+	Preauth      *auth.Account         // the session is already logged in
+	MaxSize      int64                 // octets of a letter in APPEND; 0 means 50 MiB
+	MessageLimit int                   // letters that one command may work on; 0 for any number
+	IdleTimeout  time.Duration         // 0 means 30 minutes (RFC 9051 section 5.4)
+	Version      string                // for ID
+	Report       func(maillog.Session) // told what happens; nil: nobody
+	Commands     *metrics.Counters     // of each name; nil: nobody counts
 }
 
 const (

@@ -119,7 +119,9 @@ func TestNotify(t *testing.T) {
 				C n NOTIFY SET (personal (MessageNew MessageExpunge))
 				S n OK .*`,
 			"b: C b APPEND Work {3+}\\r\\na:b\nS b OK .*",
-			`a: C o UNSELECT
+			`a: C x NOOP
+				S x OK .*
+				C o UNSELECT
 				S \* STATUS "Work" \(MESSAGES 1 UIDNEXT 2\)
 				S o OK .*`,
 		}},

@@ -51,6 +51,10 @@ func (s *session) search(q *question, err error) (string, error) {
 		err = s.checkContext(q)
 	}
 	var found []int
+	limit := ""
+	if err == nil {
+		limit, err = s.limitSearch(q)
+	}
 	if err == nil {
 		found, err = s.find(q.c)
 	}
@@ -62,7 +66,7 @@ func (s *session) search(q *question, err error) (string, error) {
 	}
 	s.tellFound(q, found)
 	s.keepContext(q, found)
-	return "done", nil
+	return limit + "done", nil
 }
 
 // forget empties the saved result when a search that would save is refused (RFC
@@ -70,7 +74,7 @@ func (s *session) search(q *question, err error) (string, error) {
 func (s *session) forget(q *question, err error) error {
 	var a *answer
 	var syntax *imapwire.SyntaxError
-	if q.save && !errors.As(err, &syntax) && (!errors.As(err, &a) || a.status == "NO") {
+	if q.save && s.sel != nil && !errors.As(err, &syntax) && (!errors.As(err, &a) || a.status == "NO") {
 		s.sel.saved = nil
 	}
 	return err

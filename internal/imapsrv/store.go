@@ -66,6 +66,7 @@ func (s *session) doStore(byUID bool) (string, error) {
 	if conditional {
 		s.useModSeq()
 	}
+	positions, limit := s.within(positions)
 	var modified []uint32
 	err = s.during(func() (err error) {
 		modified, err = s.sel.folder.Store(s.ctx, s.uids(positions), change, since)
@@ -75,8 +76,11 @@ func (s *session) doStore(byUID bool) (string, error) {
 		return "", err
 	}
 	st := stored{silent: strings.HasSuffix(item, ".SILENT"), byUID: byUID}
+	if limit != "" {
+		slices.Reverse(positions) // RFC 9738 section 3.1
+	}
 	s.tellStored(positions, modified, st)
-	return s.modified(modified, byUID) + "done", nil
+	return s.both(limit, s.modified(modified, byUID)), nil
 }
 
 // stored is how a STORE was asked for.
@@ -176,12 +180,13 @@ func (s *session) doExpunge(byUID bool) (string, error) {
 	if byUID && len(uids) == 0 {
 		return "done", nil
 	}
+	uids, limit := s.lastDeleted(uids)
 	var gone []uint32
 	err := s.during(func() (err error) {
 		gone, err = s.sel.folder.Expunge(s.ctx, uids)
 		return err
 	})
-	return s.highestNow(len(gone) > 0) + "done", err
+	return s.both(limit, s.highestNow(len(gone) > 0)), err
 }
 
 // current gives a letter as the newest version has it.

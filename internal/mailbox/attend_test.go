@@ -7,7 +7,6 @@ import (
 	"time"
 
 	"postbag/internal/durable"
-	"postbag/internal/maildir"
 )
 
 // heard waits for a call of f, and takes those that came before.
@@ -26,12 +25,7 @@ func TestAttendTellsOfNames(t *testing.T) {
 		defer s.Close()
 		dir := t.TempDir()
 		c := make(chan struct{}, 1)
-		cancel := s.Attend(dir, func() {
-			select {
-			case c <- struct{}{}:
-			default:
-			}
-		})
+		cancel := s.Attend(dir, func() { signal(c) })
 		os.Mkdir(filepath.Join(dir, ".A"), 0o700)
 		heard(t, c, "a directory came")
 		heard(t, c, "what came may be complete now")
@@ -44,37 +38,39 @@ func TestAttendTellsOfNames(t *testing.T) {
 // A folder and the names in its directory are watched by one inotify instance:
 // who no longer needs one of them does not take the other away.
 func TestAttendAndSubscribeShareAWatch(t *testing.T) {
-	s := NewStore(durable.New(), Options{})
-	defer s.Close()
-	dir := filepath.Join(t.TempDir(), "Maildir")
-	if err := maildir.Init(durable.New(), dir, 0o700); err != nil {
-		t.Fatal(err)
-	}
-	names, letters := make(chan struct{}, 1), make(chan struct{}, 1)
-	cancel := s.Attend(dir, func() {
-		select {
-		case names <- struct{}{}:
-		default:
+	x := newFixture(t)
+	made := filepath.Join(x.dir, ".A")
+	names := make(chan struct{}, 1)
+	cancel := x.store.Attend(x.dir, func() {
+		if _, err := os.Stat(made); err == nil {
+			signal(names)
 		}
 	})
-	f, err := s.Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	f.Subscribe(letters)
+	f := x.open(x.store)
+	f.Subscribe(make(chan struct{}, 1))
 	f.Close()
-	os.Mkdir(filepath.Join(dir, ".A"), 0o700)
+	os.Mkdir(made, 0o700)
 	heard(t, names, "a directory came, after the folder was closed")
 
-	f, err = s.Open(t.Context(), dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer f.Close()
-	defer f.Subscribe(letters)()
+	x.deliver("a: b\n\nc\n")
+	f = x.open(x.store)
+	x.must(f.Sync(x.ctx))
+	changes := make(chan struct{}, 1)
+	defer f.Subscribe(changes)()
 	cancel()
-	if err := os.WriteFile(filepath.Join(dir, "new", "1.M1.h"), []byte("a: b\n\nc\n"), 0o600); err != nil {
+	old, other := f.View(), x.open(x.process())
+	x.must(other.Sync(x.ctx))
+	if _, err := other.Store(x.ctx, []uint32{1}, FlagChange{SetKeywords: []string{"k"}}, Always); err != nil {
 		t.Fatal(err)
 	}
-	heard(t, letters, "a letter came, after the names were of no more interest")
+	for f.View().HighestModSeq() == old.HighestModSeq() {
+		heard(t, changes, "a keyword came, after the names were of no more interest")
+	}
+}
+
+func signal(c chan<- struct{}) {
+	select {
+	case c <- struct{}{}:
+	default:
+	}
 }

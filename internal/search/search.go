@@ -92,6 +92,35 @@ func (a And) cost() int {
 	return most
 }
 
+// Numbers gives those of the criteria that name letters by number, as all that
+// fulfil c must.
+func Numbers(c Criteria) Criteria {
+	switch c := c.(type) {
+	case Seqs, UIDs, SeqsFrom, UIDsFrom:
+		return c
+	case Or:
+		if named(c.A) && named(c.B) {
+			return c
+		}
+	case And:
+		var all And
+		for _, member := range c {
+			all = append(all, Numbers(member))
+		}
+		return all
+	}
+	return And{}
+}
+
+// named reports whether criteria name letters by number only.
+func named(c Criteria) bool {
+	switch c.(type) {
+	case Seqs, UIDs, SeqsFrom, UIDsFrom:
+		return true
+	}
+	return false
+}
+
 // Classes of cost.
 const (
 	free    = iota

@@ -15,6 +15,7 @@ type survey struct {
 	folders  []account.Folder
 	made     map[string]account.Made     // by name
 	metadata map[string]account.Metadata // by name, "" for the account; only what is wanted
+	renamed  map[string]string           // former names, as of this survey and those right before it
 }
 
 func (t *survey) find(name string) account.Folder {
@@ -66,6 +67,7 @@ func (s *session) tellTree(own ...string) {
 		return
 	}
 	old := w.known
+	cur.follow(old)
 	w.known = cur
 	for _, c := range changedNames(old, cur, s.tree.Separator()) {
 		if !c.by(own, s.tree.Separator()) && w.wants(c.event, old.find(c.name), cur.find(c.name), s.tree.Separator()) {
@@ -117,7 +119,7 @@ func changedNames(old, cur survey, sep byte) (all []nameChange) {
 	gone := map[string]bool{}
 	for name, was := range renamed {
 		gone[was] = true
-		if !withParent(renamed, name, was, sep) {
+		if !withParent(cur.renamed, name, was, sep) {
 			all = append(all, nameChange{name, mailboxName, name, was})
 		}
 	}
@@ -157,6 +159,19 @@ func renames(old, cur survey) map[string]string {
 		}
 	}
 	return was
+}
+
+// follow notes which folders have other names than in the survey before. Folders
+// are renamed one after the other: a survey may find the parent renamed, and the
+// next one its child.
+func (t *survey) follow(old survey) {
+	renamed := renames(old, *t)
+	if len(renamed) == 0 {
+		return
+	}
+	t.renamed = map[string]string{}
+	maps.Copy(t.renamed, old.renamed)
+	maps.Copy(t.renamed, renamed)
 }
 
 // withParent reports whether a folder has another name because a folder above it

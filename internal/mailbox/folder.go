@@ -213,18 +213,6 @@ func (b *box) moveNew() (more bool, err error) {
 	return false, nil
 }
 
-// UIDL is the unique-id of a letter in POP3 (RFC 1939 section 7): what another
-// server has given it, else what Dovecot makes of UID and UIDVALIDITY.
-func (f *Folder) UIDL(l *Letter) string {
-	f.b.mu.Lock()
-	id := f.b.st.uidls[l.UID]
-	f.b.mu.Unlock()
-	if id != "" {
-		return id
-	}
-	return fmt.Sprintf("%08x%08x", l.UID, f.View().UIDValidity())
-}
-
 // Size is the number of octets of a letter as it goes over the wire. It is
 // taken from the letter's name, or looked up once and remembered.
 func (f *Folder) Size(ctx context.Context, l *Letter) (int64, error) {

@@ -26,7 +26,7 @@ const (
 	kindRecent                                // letters up to this UID have been shown to a session
 	kindFacts                                 // sizes and dates that took a look into the file
 	kindHistory                               // letters that went before the log was compacted
-	kindUIDLs                                 // unique-ids in POP3 that another server gave
+	kindUIDLs                                 // what another server has said of letters in POP3
 	kindKeys                                  // keywords that letters of names stand for
 )
 

@@ -33,7 +33,7 @@ type state struct {
 
 	history history // what went
 
-	uidls map[uint32]string // unique-ids in POP3 that are not made of UIDs; also of letters that are gone
+	uidls map[uint32]string // what another server has said of letters in POP3, as pop3 has it; also of letters that are gone
 
 	owing  int               // rows with a flags debt
 	doomed map[uint32]doom   // expunged, file perhaps still there

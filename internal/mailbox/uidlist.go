@@ -155,7 +155,7 @@ func (b *box) courier() *register {
 type adopted struct {
 	entry
 	uid  uint32
-	uidl string // in POP3, when it is not made of the UID
+	pop3 pop3
 }
 
 // take gives new letters the UIDs that the list has for them, if those are not
@@ -167,7 +167,7 @@ func (r *register) take(fresh []entry, next uint32) (old []adopted, rest []entry
 			rest = append(rest, e)
 			continue
 		}
-		old = append(old, adopted{e, r.Records[i].UID, r.Records[i].UIDL()})
+		old = append(old, adopted{e, r.Records[i].UID, pop3{r.Records[i].UIDL(), r.Records[i].Order()}})
 	}
 	slices.SortFunc(old, func(x, y adopted) int { return cmp.Compare(x.uid, y.uid) })
 	return old, rest
@@ -183,8 +183,8 @@ func (b *box) takeUIDs(r *register, fresh []entry) (old []arrival, recs []mboxlo
 	uidls := map[uint32]string{}
 	for i := range taken {
 		old = append(old, arrive(&taken[i].entry, taken[i].uid, b.store.o.Now()))
-		if id := taken[i].uidl; id != "" {
-			uidls[taken[i].uid] = id
+		if taken[i].pop3 != (pop3{}) {
+			uidls[taken[i].uid] = taken[i].pop3.String()
 		}
 	}
 	if len(uidls) > 0 {

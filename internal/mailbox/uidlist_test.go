@@ -3,6 +3,7 @@ package mailbox
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -140,4 +141,34 @@ func TestDovecotsLockIsRespected(t *testing.T) {
 	}
 	x.must(os.Remove(filepath.Join(x.dir, uidlist.Dovecot+".lock")))
 	x.wantView(f, "30:")
+}
+
+// Letters have the places in POP3 that the list gives them (O); others come behind them.
+func TestTakesOverTheOrderOfPOP3(t *testing.T) {
+	x := newFixture(t)
+	x.write(uidlist.Dovecot, "3 V1275660208 N30\n1 O2 Pa :1.M1P1.h:2,\n2 :2.M1P1.h:2,\n3 O1 :3.M1P1.h:2,\n")
+	for _, name := range []string{"1.M1P1.h", "2.M1P1.h", "3.M1P1.h"} {
+		x.write("cur/"+name+":2,", "x\n")
+	}
+	f := x.open(x.store)
+	x.wantView(f, "1: 2: 3:")
+	for _, f := range []*Folder{f, x.open(x.process())} {
+		if got := f.POP3Order(f.View()); !slices.Equal(got, []int{2, 0, 1}) {
+			t.Errorf("the order is %v", got)
+		}
+		if a, b := f.UIDL(f.View().At(0)), f.UIDL(f.View().At(2)); a != "a" || b != "000000034c0907b0" {
+			t.Errorf("unique-ids %q, %q", a, b)
+		}
+	}
+}
+
+// A new folder's UIDVALIDITY is above all that Dovecot has given in the tree, to
+// folders that are gone, too.
+func TestUIDVALIDITYIsAboveDovecots(t *testing.T) {
+	x := newFixture(t)
+	x.write("dovecot-uidvalidity.f0000001", "")
+	x.write("dovecot-uidvalidity.nothing", "")
+	if got := x.open(x.store).View().UIDValidity(); got != 0xf0000002 {
+		t.Errorf("UIDVALIDITY %x", got)
+	}
 }

@@ -16,9 +16,9 @@ import (
 // crash can take nothing back; the greatest whole line counts.
 const validityName = "postbag.uidvalidity"
 
-// nextValidity gives a UIDVALIDITY that no folder of the tree has ever had:
-// max(now, last + 1), or notes given, if it is not 0, as one that has been given
-// by another server. It is on the disk when nextValidity returns.
+// nextValidity gives a UIDVALIDITY that no folder of the tree has ever had, here or
+// with Dovecot: max(now, last + 1), or notes given, if it is not 0, as one that has
+// been given by another server. It is on the disk when nextValidity returns.
 func nextValidity(s *Store, dir string, given uint32) (uint32, error) {
 	root := maildir.Root(dir)
 	f, err := s.fs.OpenAppend(filepath.Join(root, validityName), 0o600)
@@ -39,7 +39,7 @@ func nextValidity(s *Store, dir string, given uint32) (uint32, error) {
 	}
 	next := given
 	if next == 0 {
-		next = max(uint32(s.o.Now().Unix()), lastValidity(string(b))+1)
+		next = max(uint32(s.o.Now().Unix()), lastValidity(string(b))+1, dovecotValidity(root)+1)
 	}
 	line := strconv.FormatUint(uint64(next), 10) + "\n"
 	if n := len(b); n > 0 && b[n-1] != '\n' {
@@ -60,6 +60,25 @@ func lastValidity(text string) uint32 {
 	last := uint32(0)
 	for line := range strings.Lines(text) {
 		if n, err := strconv.ParseUint(strings.TrimSpace(line), 10, 32); err == nil {
+			last = max(last, uint32(n))
+		}
+	}
+	return last
+}
+
+// dovecotPrefix begins the names of files in which Dovecot remembers the last
+// UIDVALIDITY that it has given in a tree, in hexadecimal.
+const dovecotPrefix = "dovecot-uidvalidity."
+
+// dovecotValidity is the greatest of those; 0 when Dovecot was never there.
+func dovecotValidity(root string) (last uint32) {
+	files, err := os.ReadDir(root)
+	if err != nil {
+		return 0 // whoever makes a folder there says so
+	}
+	for _, f := range files {
+		hex, found := strings.CutPrefix(f.Name(), dovecotPrefix)
+		if n, err := strconv.ParseUint(hex, 16, 32); found && err == nil {
 			last = max(last, uint32(n))
 		}
 	}

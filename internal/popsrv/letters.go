@@ -43,7 +43,7 @@ func (s *session) doList(arg string) {
 
 // doUIDL lists unique-ids.
 func (s *session) doUIDL(arg string) {
-	s.listing(arg, "", func(i int) string { return s.drop.folder.UIDL(s.drop.view.At(i)) })
+	s.listing(arg, "", func(i int) string { return s.drop.folder.UIDL(s.drop.letter(i)) })
 }
 
 // listing answers with the value of one letter, or of all.
@@ -100,7 +100,7 @@ func (s *session) doTop(args string) {
 // send gives a letter: all of it if lines is -1, else its header, the empty
 // line and so many lines of its body.
 func (s *session) send(i, lines int) {
-	text, err := s.drop.folder.Content(s.ctx, s.drop.view.At(i))
+	text, err := s.drop.folder.Content(s.ctx, s.drop.letter(i))
 	if err != nil {
 		s.fail(err)
 		return

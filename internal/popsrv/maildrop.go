@@ -2,6 +2,7 @@ package popsrv
 
 import (
 	"context"
+	"slices"
 
 	"postbag/internal/mailbox"
 )
@@ -10,6 +11,7 @@ import (
 type maildrop struct {
 	folder  *mailbox.Folder
 	view    *mailbox.View
+	order   []int   // positions in the view, by number; nil when they are the same
 	sizes   []int64 // in wire form; -1 for a letter that has gone
 	deleted map[int]bool
 
@@ -25,9 +27,10 @@ func openDrop(ctx context.Context, folder *mailbox.Folder) (*maildrop, error) {
 		return nil, err
 	}
 	d := &maildrop{folder: folder, view: folder.View(), deleted: map[int]bool{}}
+	d.order = folder.POP3Order(d.view)
 	d.sizes = make([]int64, d.view.Len())
 	for i := range d.sizes {
-		size, err := folder.Size(ctx, d.view.At(i))
+		size, err := folder.Size(ctx, d.letter(i))
 		if err != nil && !isGone(err) {
 			folder.Close()
 			return nil, err
@@ -41,6 +44,14 @@ func openDrop(ctx context.Context, folder *mailbox.Folder) (*maildrop, error) {
 }
 
 func (d *maildrop) close() { d.folder.Close() }
+
+// letter gives the letter that has a number, counted from 0.
+func (d *maildrop) letter(i int) *mailbox.Letter {
+	if d.order != nil {
+		i = d.order[i]
+	}
+	return d.view.At(i)
+}
 
 // there reports whether the letter at a position is still to be seen.
 func (d *maildrop) there(i int) bool {
@@ -66,9 +77,10 @@ func (d *maildrop) update(ctx context.Context) (int, error) {
 	uids := make([]uint32, 0, len(d.deleted))
 	for i := range d.sizes {
 		if d.deleted[i] {
-			uids = append(uids, d.view.At(i).UID)
+			uids = append(uids, d.letter(i).UID)
 		}
 	}
+	slices.Sort(uids)
 	if _, err := d.folder.Expunge(ctx, uids); err != nil {
 		return 0, err
 	}

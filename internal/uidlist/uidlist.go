@@ -55,6 +55,17 @@ func (r *Record) UIDL() string {
 	return ""
 }
 
+// Order is the place of the letter in POP3, counted from 1 (Dovecot's pop3-order); 0
+// when the list gives it none.
+func (r *Record) Order() uint32 {
+	for _, f := range r.Fields {
+		if n, err := number(f[1:]); f[0] == 'O' && err == nil {
+			return n
+		}
+	}
+	return 0
+}
+
 func unprintable(r rune) bool { return r < '!' || r > '~' }
 
 // ErrFormat means that a file is no list.

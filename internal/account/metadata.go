@@ -76,6 +76,9 @@ func (t *Tree) Metadata(folder string) (Metadata, error) {
 		return nil, err
 	}
 	m, err := readMetadata(path)
+	if err == nil && len(m) == 0 { // if it has just got another name, it has not lost them
+		_, err = t.metadataPath(folder)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("read metadata of %q: %w", folder, err)
 	}

@@ -1,6 +1,7 @@
 package imapsrv
 
 import (
+	"errors"
 	"maps"
 	"slices"
 	"strings"
@@ -25,8 +26,21 @@ func (t *survey) find(name string) account.Folder {
 	return account.Folder{Name: name}
 }
 
+// surveys is how often the folders are looked at anew when some go meanwhile.
+const surveys = 5
+
 // takeSurvey looks at the folders.
 func (s *session) takeSurvey(w *watch) (t survey, err error) {
+	for range surveys {
+		if t, err = s.lookAtFolders(w); !errors.Is(err, account.ErrNoFolder) {
+			break
+		}
+	}
+	return t, err
+}
+
+// lookAtFolders does it once. ErrNoFolder means that one of them went meanwhile.
+func (s *session) lookAtFolders(w *watch) (t survey, err error) {
 	if t.folders, err = s.tree.List(s.ctx); err != nil {
 		return t, err
 	}
@@ -35,22 +49,20 @@ func (s *session) takeSurvey(w *watch) (t survey, err error) {
 		if !f.Exists {
 			continue
 		}
-		t.made[f.Name] = f.Made()
-		if w.of(f, s.tree.Separator())&mailboxMetadata != 0 {
-			if err := s.surveyMetadata(t, f.Name); err != nil {
-				return t, err
-			}
+		if t.made[f.Name] = f.Made(); !s.tree.Exists(f.Name) {
+			return t, account.ErrNoFolder
+		}
+		if w.of(f, s.tree.Separator())&mailboxMetadata == 0 {
+			continue
+		}
+		if t.metadata[f.Name], err = s.tree.Metadata(f.Name); err != nil {
+			return t, err
 		}
 	}
 	if slices.ContainsFunc(w.others, func(g eventGroup) bool { return g.events&serverMetadata != 0 }) {
-		err = s.surveyMetadata(t, "")
+		t.metadata[""], err = s.tree.Metadata("")
 	}
 	return t, err
-}
-
-func (s *session) surveyMetadata(t survey, name string) (err error) {
-	t.metadata[name], err = s.tree.Metadata(name)
-	return err
 }
 
 // tellTree tells what has become of names, subscriptions and metadata, but for

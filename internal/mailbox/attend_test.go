@@ -49,6 +49,9 @@ func TestAttendAndSubscribeShareAWatch(t *testing.T) {
 	f := x.open(x.store)
 	f.Subscribe(make(chan struct{}, 1))
 	f.Close()
+	for w := x.store.watcher(); w.aboutToTell(x.dir); {
+		time.Sleep(time.Millisecond) // of what opening the folder has made
+	}
 	os.Mkdir(made, 0o700)
 	heard(t, names, "a directory came, after the folder was closed")
 
@@ -66,6 +69,14 @@ func TestAttendAndSubscribeShareAWatch(t *testing.T) {
 	for f.View().HighestModSeq() == old.HighestModSeq() {
 		heard(t, changes, "a keyword came, after the names were of no more interest")
 	}
+}
+
+// aboutToTell reports whether those who follow the names in dir are about to be told
+// a second time.
+func (w *watcher) aboutToTell(dir string) bool {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.dirs[dir].again
 }
 
 func signal(c chan<- struct{}) {

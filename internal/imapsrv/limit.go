@@ -73,10 +73,12 @@ func (s *session) limitSearch(q *question) (code string, err error) {
 	if s.MessageLimit == 0 || q.keys != nil || s.sel.view.Len() <= s.MessageLimit {
 		return "", nil
 	}
-	named, seen, least := search.Numbers(q.c), 0, uint32(0)
+	named, seen, least, r := search.Numbers(q.c), 0, uint32(0), s.newRow()
+	defer r.close()
 	for i := s.sel.view.Len() - 1; i >= 0; i-- {
 		l := s.sel.view.At(i)
-		ok, err := search.Match(named, &row{session: s, pos: i, letter: l})
+		r.at(i, l)
+		ok, err := search.Match(named, r)
 		if err != nil {
 			return "", err
 		}

@@ -45,6 +45,9 @@ var after = map[string]handler{
 	"ESEARCH":        (*session).doEsearch,
 	"GETMETADATA":    (*session).doGetMetadata,
 	"SETMETADATA":    (*session).doSetMetadata,
+	"GETQUOTA":       (*session).doGetQuota,
+	"GETQUOTAROOT":   (*session).doGetQuotaRoot,
+	"SETQUOTA":       (*session).doSetQuota,
 	"COMPRESS":       (*session).doCompress,
 	"UNAUTHENTICATE": (*session).doUnauthenticate,
 }
@@ -128,6 +131,7 @@ var offered = []string{
 	"STATUS=SIZE", "BINARY", "MULTIAPPEND", "CATENATE", "REPLACE", "CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", "PREVIEW", "WITHIN",
 	"PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS", "UTF8=ACCEPT",
 	"CONTEXT=SEARCH", "CONTEXT=SORT", "MULTISEARCH", "INPROGRESS", "UIDONLY", "NOTIFY", "METADATA", "LIST-METADATA",
+	"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE",
 }
 
 // capabilities are those that can be used now.

@@ -3,6 +3,7 @@ package imapsrv
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 )
 
@@ -39,4 +40,22 @@ func TestNoRoom(t *testing.T) {
 		C j MOVE 1 A
 		S...
 		S j OK .*`)
+}
+
+func TestQuotaIsTold(t *testing.T) {
+	f := newFixture(t)
+	f.deliver("1.M1.h", "Subject: x\n\n"+strings.Repeat("y", 1500)+"\n")
+	if err := os.WriteFile(filepath.Join(f.root, "maildirsize"), []byte("4096S,3C\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	f.talk(f.dial(), "login\n"+`
+		C a GETQUOTAROOT Nowhere
+		S \* QUOTAROOT "Nowhere" "User quota"
+		S \* QUOTA "User quota" \(STORAGE 2 4 MESSAGE 1 3\)
+		S a OK .*
+		C b APPEND INBOX [[Subject: y\r\n\r\n]]
+		S b OK .*
+		C c GETQUOTA "User quota"
+		S \* QUOTA "User quota" \(STORAGE 2 4 MESSAGE 2 3\)
+		S c OK .*`)
 }

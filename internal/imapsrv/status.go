@@ -9,7 +9,7 @@ import (
 )
 
 // statusNames are the items of STATUS.
-var statusNames = []string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "SIZE", "HIGHESTMODSEQ", "MAILBOXID", "APPENDLIMIT"}
+var statusNames = []string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSEEN", "DELETED", "DELETED-STORAGE", "SIZE", "HIGHESTMODSEQ", "MAILBOXID", "APPENDLIMIT"}
 
 func (s *session) statusItems() ([]string, error) {
 	var items []string
@@ -100,8 +100,13 @@ func (s *session) statusNumber(f *mailbox.Folder, v *mailbox.View, item string) 
 	case "DELETED":
 		return int64(v.Count(mailbox.Deleted, mailbox.Deleted)), nil
 	}
+	// What an expunge would free is the octets of the letters on the wire, as RFC 9208
+	// section 4.1.4 allows.
 	var total int64
 	for i := range v.Len() {
+		if item == "DELETED-STORAGE" && v.At(i).Flags&mailbox.Deleted == 0 {
+			continue
+		}
 		size, err := f.Size(s.ctx, v.At(i))
 		if err != nil {
 			return 0, err

@@ -310,3 +310,14 @@ func TestSplit(t *testing.T) {
 		}
 	}
 }
+
+// A line of which only the end is remembered may have announced a literal.
+func TestDrainGivesUpWhereALiteralMayFollow(t *testing.T) {
+	for _, line := range []string{"a {" + strings.Repeat("0", 40) + "1+}\r\n", strings.Repeat("0", 40) + "+}\r\n"} {
+		r := NewReader(strings.NewReader(line + "b LOGOUT\r\n"))
+		r.Begin()
+		if err := r.Drain(); !errors.Is(err, ErrLost) {
+			t.Errorf("%q: %v", line, err)
+		}
+	}
+}

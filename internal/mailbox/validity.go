@@ -2,6 +2,7 @@ package mailbox
 
 import (
 	"fmt"
+	"os"
 	"path/filepath"
 	"strconv"
 	"strings"

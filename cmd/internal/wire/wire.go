@@ -137,22 +137,21 @@ func openTLS(fs *durable.FS, v *config.Values, s *spool.Spool) (*netserve.Certif
 	return c, nil
 }
 
-// MakeMaildir is the Maildir of an account, which is made if it is not there.
+// MakeMaildir is the Maildir of an account, which is made if it is not there. One
+// of another uid is refused: mailboxes are read and written with the ids of this
+// process, and those of root follow links into files that are nobody's mail.
 func (d *Daemon) MakeMaildir(a auth.Account) (string, error) {
 	dir, err := d.Maildirs.Dir(a)
 	if err != nil {
 		return "", err
 	}
+	if own := os.Geteuid(); a.UID >= 0 && a.UID != own {
+		return "", fmt.Errorf("open Maildir %s: it belongs to uid %d, and this process has %d", dir, a.UID, own)
+	}
 	if maildir.IsMaildir(dir) {
 		return dir, nil
 	}
-	var who durable.Owner // this process
-	if a.UID > 0 && os.Geteuid() == 0 {
-		if who, err = durable.OwnerFor(a.UID, a.GID); err != nil {
-			return "", err
-		}
-	}
-	return dir, maildir.InitFor(d.FS, who, dir, d.Spool.Path("mail"))
+	return dir, maildir.Init(d.FS, dir, 0o700)
 }
 
 // Preauth is the account of --preauth; nil when there is none. The user who runs

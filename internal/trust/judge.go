@@ -95,9 +95,7 @@ func (j *Judge) Judge(ctx context.Context, l Stranger) (Verdict, error) {
 	for _, r := range ids.dkim {
 		results = append(results, r)
 	}
-	for _, r := range j.dmarc(ctx, l.Header, ids, &v) {
-		results = append(results, r)
-	}
+	results = append(results, j.dmarc(ctx, l.Header, ids, &v)...)
 	value := j.Hostname
 	for _, r := range results {
 		value += strings.TrimRight(authres.Format("", []authres.Result{r}), " ")

@@ -74,6 +74,11 @@ func (s *session) tellTree(own ...string) {
 		return
 	}
 	cur, err := s.takeSurvey(w)
+	if err == nil && lacks(cur, w.known) {
+		// A folder that is renamed while the directory is read may be found under
+		// neither name.
+		cur, err = s.takeSurvey(w)
+	}
 	if err != nil {
 		s.report(maillog.Session{Kind: maillog.Troubled, Login: s.login, Err: err}) // the next change is another chance
 		return
@@ -171,6 +176,20 @@ func renames(old, cur survey) map[string]string {
 		}
 	}
 	return was
+}
+
+// lacks reports whether a folder is gone from a survey, and not renamed.
+func lacks(cur, old survey) bool {
+	made := map[account.Made]bool{}
+	for _, m := range cur.made {
+		made[m] = true
+	}
+	for name, m := range old.made {
+		if _, stays := cur.made[name]; !stays && !made[m] {
+			return true
+		}
+	}
+	return false
 }
 
 // follow notes which folders have other names than in the survey before. Folders

@@ -230,6 +230,7 @@ func (l *Log) SessionFailed(ctx context.Context, proto, client, user string, err
 // Listening is a listener that is ready.
 func (l *Log) Listening(ctx context.Context, proto, addr string) {
 	l.write(ctx, slog.LevelInfo, "listening", "", "proto", proto, "addr", addr)
+	l.Flush() // who started us waits for it
 }
 
 // Stopping is the beginning of the end of a daemon.

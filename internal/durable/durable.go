@@ -153,7 +153,16 @@ func (s *FS) Link(from, to string) error {
 
 // Remove takes a name away: of a file, or of an empty directory.
 func (s *FS) Remove(path string) error {
-	return s.step(Op{Kind: OpRemove, Path: path}, func() error { return os.Remove(path) })
+	return s.step(Op{Kind: OpRemove, Path: path}, func() error {
+		err := ignoringEINTR(func() error { return unix.Unlink(path) })
+		if err == unix.EISDIR {
+			err = ignoringEINTR(func() error { return unix.Rmdir(path) })
+		}
+		if err != nil {
+			return &iofs.PathError{Op: "remove", Path: path, Err: err}
+		}
+		return nil
+	})
 }
 
 // Mkdir makes one directory.

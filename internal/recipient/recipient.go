@@ -106,7 +106,7 @@ func among(domain string, list []string) bool {
 // Check tells whether mail from somebody for a can be taken.
 func (e *Expander) Check(ctx context.Context, from, a address.Address) error {
 	if e.rewritten(a) && !from.IsNull() {
-		return status.Perm("look up "+a.String(), "5.7.1", "<"+a.String()+">: takes only bounces", auth.ErrNoAccount)
+		return status.Perm("look up "+a.String(), "5.7.1", "<"+a.String()+">: takes only bounces", nil)
 	}
 	found, err := e.Resolve(ctx, a)
 	if err != nil || e.RelayKnown == nil || !e.Relay(a) || len(found) != 1 || found[0].Address.Key() != a.Key() {

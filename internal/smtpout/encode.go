@@ -23,7 +23,7 @@ func (e *encoder) append(dst, p []byte) []byte {
 		if !e.mid && e.stuff && p[0] == '.' {
 			dst = append(dst, '.')
 		}
-		i := bytes.IndexAny(p, "\r\n")
+		i := lineEnd(p)
 		if i < 0 {
 			e.mid = true
 			return append(dst, p...)
@@ -34,6 +34,18 @@ func (e *encoder) append(dst, p []byte) []byte {
 		p = p[i+1:]
 	}
 	return dst
+}
+
+// lineEnd finds the first CR or LF; -1 when there is none.
+func lineEnd(p []byte) int {
+	i := bytes.IndexByte(p, '\n')
+	if i >= 0 {
+		p = p[:i]
+	}
+	if cr := bytes.IndexByte(p, '\r'); cr >= 0 {
+		return cr
+	}
+	return i
 }
 
 // end completes the last line: what ends a letter must stand on one of its own.

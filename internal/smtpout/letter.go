@@ -34,6 +34,7 @@ func (l *letter) learn() error {
 	}
 	defer body.Close()
 	var begin bytes.Buffer
+	begin.Grow(2 * lookSize)
 	if _, err := begin.ReadFrom(io.LimitReader(body, smallLetter+1)); err != nil {
 		return unreadable(err)
 	}
@@ -48,13 +49,29 @@ func (l *letter) learn() error {
 	return nil
 }
 
+// lookSize is how much is looked at in one go.
+const lookSize = 4 << 10
+
 // look counts the next octets of the letter.
 func (l *letter) look(p []byte) {
-	for block := range slices.Chunk(p, 4<<10) {
+	for block := range slices.Chunk(p, lookSize) {
+		l.eightBit = l.eightBit || hasEightBit(block)
+		if !l.enc.cr && bytes.IndexByte(block, '\r') < 0 { // as letters are: each LF becomes CRLF
+			l.wire += int64(len(block) + bytes.Count(block, []byte{'\n'}))
+			l.enc.mid = block[len(block)-1] != '\n'
+			continue
+		}
 		l.buf = l.enc.append(l.buf[:0], block)
 		l.wire += int64(len(l.buf))
-		l.eightBit = l.eightBit || bytes.ContainsFunc(block, func(r rune) bool { return r > 127 })
 	}
+}
+
+func hasEightBit(p []byte) bool {
+	var all byte
+	for _, c := range p {
+		all |= c
+	}
+	return all > 127
 }
 
 // A lookWriter shows a letter what is written to it.

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"strconv"
 	"time"
 
@@ -91,7 +92,10 @@ const blockSize = 64 << 10
 // connection is closed before the host can take it for whole.
 func (t *transaction) copyBody(enc *encoder, body io.Reader) error {
 	if text := t.letter.text; text != nil {
-		t.out = enc.append(t.out, text)
+		t.out = slices.Grow(t.out, int(t.letter.wire)+lookSize) // more, if many lines begin with a dot
+		for block := range slices.Chunk(text, lookSize) {
+			t.out = enc.append(t.out, block)
+		}
 		return nil
 	}
 	buf := make([]byte, blockSize)

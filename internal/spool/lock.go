@@ -8,6 +8,7 @@ import (
 	"io"
 	iofs "io/fs"
 	"os"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
@@ -330,7 +331,11 @@ func (l *Locked) Remove(ctx context.Context) error {
 	// It may have moved to cur/ without a sync: then both directories, so that it
 	// cannot come back in the one it left. In new/ alone it has never moved.
 	dirs := []string{l.s.Path("queue/new")}
-	for _, file := range []string{l.entry.file, "queue/new/" + name, "queue/cur/" + name + ":2,"} {
+	names := []string{"queue/new/" + name, "queue/cur/" + name + ":2,"}
+	if !slices.Contains(names, l.entry.file) { // a Maildir tool has given it flags
+		names = append(names, l.entry.file)
+	}
+	for _, file := range names {
 		err := fs.Remove(l.s.Path(file))
 		if err != nil && !errors.Is(err, iofs.ErrNotExist) {
 			return fmt.Errorf("remove message %s: %w", l.ID(), err)

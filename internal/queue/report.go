@@ -1,6 +1,8 @@
 package queue
 
 import (
+	"bufio"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -15,9 +17,13 @@ import (
 	"postbag/internal/spool"
 )
 
-// maxReturned is the size up to which a letter goes back whole when its sender
-// has not said what he wants (RFC 3461 section 4.3).
+// maxReturned is the size up to which a letter goes back whole, unless its sender
+// wants its header only (RFC 3461 section 4.3). Of a larger one that is all that
+// anybody gets back.
 const maxReturned = 50 << 10
+
+// returnedHeader bounds what is looked at of a header that goes back.
+const returnedHeader = 256 << 10
 
 // A notice is a report that is to be written.
 type notice struct {
@@ -27,6 +33,8 @@ type notice struct {
 	list  string // owner of a list, who is told instead of the sender
 	rcpts []int
 	at    time.Time // from which its ID comes
+
+	fates []message.ReportRecipient // what it says of each
 }
 
 // report tells the sender of recipients that have come to their end. A report is
@@ -150,9 +158,10 @@ func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 		}
 		n.about, n.to = spool.ReportDouble, address.Address{Local: "postmaster"} // ours, whatever our domains are
 	}
+	n.fates = a.fates(n)
 	env := &spool.Envelope{
 		Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
-		Body: "8BITMIME", SMTPUTF8: a.e.SMTPUTF8 || !n.to.IsASCII(), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
+		Body: "8BITMIME", SMTPUTF8: a.needsUTF8(n), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
 		RequireTLS: a.e.RequireTLS, // RFC 8689 section 5
 	}
 	if err := a.write(ctx, env, n); err != nil {
@@ -226,21 +235,49 @@ func (a *attempt) queueReport(ctx context.Context, env *spool.Envelope, n notice
 }
 
 func (a *attempt) text(n notice, env *spool.Envelope, letter io.Reader) message.Report {
-	full := n.kind == message.Failed && !a.e.RequireTLS && (a.e.Ret == "FULL" || a.e.Ret == "" && a.e.Size <= maxReturned)
-	r := message.Report{
+	full := n.kind == message.Failed && !a.e.RequireTLS && a.e.Ret != "HDRS" && a.e.Size <= maxReturned
+	return message.Report{
 		ID: string(a.e.ID), Kind: n.kind, ReportingMTA: a.Hostname,
 		From: address.Address{Local: "MAILER-DAEMON", Domain: a.Hostname}, To: n.to,
 		Arrival: a.e.Arrived, Now: env.Arrived, Envid: a.e.EnvID,
-		Original: letter, Full: full, UTF8: env.SMTPUTF8,
+		Original: letter, Full: full, UTF8: env.SMTPUTF8, Recipients: n.fates,
 	}
+}
+
+// fates tells what became of each recipient of a notice.
+func (a *attempt) fates(n notice) (all []message.ReportRecipient) {
 	for _, i := range n.rcpts {
 		if n.list != "" {
-			r.Recipients = append(r.Recipients, a.members(n, i)...)
+			all = append(all, a.members(n, i)...)
 		} else {
-			r.Recipients = append(r.Recipients, a.rcptText(n, i))
+			all = append(all, a.rcptText(n, i))
 		}
 	}
-	return r
+	return all
+}
+
+// needsUTF8 reports whether a notice needs the forms of RFC 6533: for an address,
+// or for a header that goes back.
+func (a *attempt) needsUTF8(n notice) bool {
+	foreign := func(c rune) bool { return c > 0x7f }
+	for _, f := range n.fates {
+		if !f.Final.IsASCII() || strings.ContainsFunc(f.Orig, foreign) {
+			return true
+		}
+	}
+	if !n.to.IsASCII() || !a.e.SMTPUTF8 {
+		return !n.to.IsASCII()
+	}
+	body, err := a.l.Open()
+	if err != nil {
+		return false // it cannot go back
+	}
+	defer body.Close()
+	header, err := message.ReadHeader(bufio.NewReader(body), returnedHeader)
+	if err != nil {
+		return true
+	}
+	return slices.ContainsFunc(header.Fields, func(f message.Field) bool { return bytes.ContainsFunc(f.Raw, foreign) })
 }
 
 // members tells the owner of a list of those of its members who did not get the

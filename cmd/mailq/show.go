@@ -168,6 +168,9 @@ func history(e *spool.Entry, events []spool.Event) string {
 		if ev.Via != "" {
 			words = append(words, "via "+ev.Via)
 		}
+		if ev.Way != "" {
+			words = append(words, "["+ev.Way+"]")
+		}
 		if ev.Cause != "" {
 			words = append(words, "("+ev.Cause+")")
 		}

@@ -61,13 +61,20 @@ func routes(v *config.Values, x *recipient.Expander) error {
 	if path := v.String("virtual"); path != "" {
 		x.Virtual = alias.OpenVirtual(path)
 	}
-	if path := v.String("routes"); path != "" {
+	for name, t := range map[string]struct {
+		into  **route.Table
+		parse func(name, text string) (*route.Table, error)
+	}{"routes": {&x.Routes, route.Parse}, "sender-routes": {&x.Senders, route.ParseSenders}} {
+		path := v.String(name)
+		if path == "" {
+			continue
+		}
 		text, err := os.ReadFile(path)
 		if err == nil {
-			x.Routes, err = route.Parse(path, string(text))
+			*t.into, err = t.parse(path, string(text))
 		}
 		if err != nil {
-			return status.Exit(status.ExConfig, "routes", err)
+			return status.Exit(status.ExConfig, name, err)
 		}
 	}
 	if urls := v.Strings("smarthost"); len(urls) > 0 {
@@ -88,13 +95,19 @@ func verify(ctx context.Context, v *config.Values, r *request) error {
 		return err
 	}
 	names, code := newNaming(v), 0
+	var from address.Address
+	if r.from != nil {
+		if from, err = r.sender(names, person{}); err != nil {
+			return err
+		}
+	}
 	for _, operand := range r.line.operands {
 		list, err := r.operand(operand)
 		if err != nil {
 			return err
 		}
 		for _, m := range list {
-			if c := verifyOne(ctx, v, x, names.recipient(m.Address)); code == 0 {
+			if c := verifyOne(ctx, v, x, from, names.recipient(m.Address)); code == 0 {
 				code = c
 			}
 		}
@@ -125,14 +138,14 @@ func testAddresses(ctx context.Context, v *config.Values) error {
 			continue
 		}
 		for _, m := range list {
-			verifyOne(ctx, v, x, names.recipient(m.Address))
+			verifyOne(ctx, v, x, address.Address{}, names.recipient(m.Address))
 		}
 	}
 	return nil
 }
 
-func verifyOne(ctx context.Context, v *config.Values, x *recipient.Expander, a address.Address) int {
-	where, err := x.Where(ctx, a)
+func verifyOne(ctx context.Context, v *config.Values, x *recipient.Expander, from, a address.Address) int {
+	where, err := x.Where(ctx, from, a)
 	if err != nil {
 		_, _, text := status.Reply(err)
 		fmt.Fprintf(v.Stdout, "%s... undeliverable: %s\n", a, text)
@@ -204,7 +217,7 @@ func explainEnvelope(ctx context.Context, v *config.Values, env *spool.Envelope)
 	}
 	fmt.Fprintf(v.Stdout, "sender: <%s>\n", env.From)
 	for _, rcpt := range env.To {
-		where, err := x.Where(ctx, rcpt.Address)
+		where, err := x.Where(ctx, env.From, rcpt.Address)
 		if err != nil {
 			_, _, text := status.Reply(err)
 			where = []string{"nowhere: " + text}

@@ -151,8 +151,8 @@ func (h *host) Check(ctx context.Context, from, a address.Address) error {
 }
 
 // Resolve implements queue.Resolver.
-func (h *host) Resolve(ctx context.Context, a address.Address) ([]recipient.Destination, error) {
-	return h.expander.Get().Resolve(ctx, a)
+func (h *host) Resolve(ctx context.Context, from, a address.Address) ([]recipient.Destination, error) {
+	return h.expander.Get().Resolve(ctx, from, a)
 }
 
 // An intake is queue.Intake as smtpsrv wants it.

@@ -52,6 +52,7 @@ var Relay = []Setting{
 	{Name: "virtual", Arg: "FILE", Usage: "virtual addresses and domains: ADDRESS TARGETS a line", File: true},
 	{Name: "smarthost", Arg: "URL", Usage: "host that takes all mail for elsewhere; of several the next is tried when one does not answer", Kind: List},
 	{Name: "routes", Arg: "FILE", Usage: "where mail goes: PATTERN URL a line", File: true},
+	{Name: "sender-routes", Arg: "FILE", Usage: "where mail goes that comes from PATTERN and has no route of its own: PATTERN URL a line", File: true},
 	{Name: "password-file", Arg: "FILE", Usage: "passwords of USER@HOST in routes, as netrc(5)", File: true},
 }
 

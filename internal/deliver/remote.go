@@ -26,6 +26,7 @@ type Outcome struct {
 	Host    string // who said so
 	Reply   string // what it said
 	Reports bool   // it has taken over to report on delivery (RFC 3461 section 5.2.1)
+	Way     string // what the DNS said, and what was demanded of the hosts that were tried
 }
 
 // A Sender gives letters to one host: *smtpout.Client. An error means that
@@ -82,7 +83,17 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 	case route.Discard:
 		return same(len(to), Outcome{Reply: "thrown away as an alias says"})
 	}
-	hops, err := r.hops(ctx, d)
+	var w way
+	all := r.send(ctx, d, m, to, &w)
+	for i := range all {
+		all[i].Way = w.String()
+	}
+	return all
+}
+
+// send is Send to other hosts; w is told what it finds.
+func (r *Remote) send(ctx context.Context, d recipient.Destination, m Mail, to []spool.Recipient, w *way) []Outcome {
+	hops, err := r.hops(ctx, d, w)
 	if err == nil {
 		m, err = r.sign(m)
 	}
@@ -100,12 +111,14 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 			hop, err = requireTLS(hop, next.authentic)
 			mail.RequireTLS = !onHost(hop)
 		}
+		w.tried(hop)
 		if err != nil {
 			failed.add(err)
 			continue
 		}
 		results, err := r.Sender.Deliver(ctx, hop, mail, m.Open)
 		if err == nil {
+			w.secured(results)
 			return outcomes(results)
 		}
 		failed.add(err)
@@ -165,7 +178,7 @@ type candidate struct {
 }
 
 // hops gives the hosts to try, in order, without their addresses.
-func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield func(candidate) bool), error) {
+func (r *Remote) hops(ctx context.Context, d recipient.Destination, w *way) (func(yield func(candidate) bool), error) {
 	if d.Route.Kind != route.MX {
 		return hopsOf(d.Route), nil
 	}
@@ -173,6 +186,7 @@ func (r *Remote) hops(ctx context.Context, d recipient.Destination) (func(yield 
 	if err != nil {
 		return nil, err
 	}
+	w.exchangers(hosts, authentic)
 	port := r.Port
 	if port == 0 {
 		port = 25

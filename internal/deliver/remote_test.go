@@ -74,6 +74,9 @@ func (s *sender) Deliver(_ context.Context, h smtpout.Hop, m smtpout.Mail, _ fun
 	results := make([]smtpout.Result, len(m.Rcpts))
 	for i := range results {
 		results[i] = smtpout.Result{Host: h.Host, Reply: "250 ok"}
+		if h.Socket == "" {
+			results[i].TLS = "TLS 1.3 X"
+		}
 	}
 	return results, nil
 }
@@ -269,5 +272,36 @@ func TestKeys(t *testing.T) {
 	}
 	if !same(destination(t, "x@a.example", "smtp://smart"), destination(t, "x@b.example", "smtp://smart")) {
 		t.Error("one host is two destinations")
+	}
+}
+
+// What was found on the way is told, whether it led anywhere or not.
+func TestTheWayIsTold(t *testing.T) {
+	temp := status.Temp("connect", "4.4.1", "connection refused", nil)
+	found := names{
+		mx:    map[string][]resolve.MX{"w.example": {{Host: "one.w.example", Preference: 10}, {Host: "two.w.example", Preference: 20}}},
+		addrs: map[string]string{"one.w.example": "192.0.2.1 2001:db8::1", "smart": "192.0.2.9"},
+	}
+	for _, tt := range []struct {
+		by    string
+		fails map[string]error
+		want  string
+	}{
+		{"mx:", nil, "mx one.w.example 10, two.w.example 20; one.w.example 192.0.2.1 2001:db8::1 tls=opportunistic; TLS 1.3 X"},
+		{"mx:", map[string]error{"one.w.example": temp}, "mx one.w.example 10, two.w.example 20; one.w.example 192.0.2.1 2001:db8::1 tls=opportunistic; two.w.example tls=opportunistic"},
+		{"smtps://smart", map[string]error{"smart": temp}, "smart 192.0.2.9 tls=implicit"},
+		{"smtp+starttls://smart", nil, "smart 192.0.2.9 tls=verified; TLS 1.3 X"},
+		{"lmtp:///run/lmtp", nil, "/run/lmtp"},
+		{"discard:", nil, ""},
+	} {
+		r := &Remote{Sender: &sender{fails: tt.fails}, Resolver: found, Hostname: "us.example"}
+		d := recipient.Destination{Address: addr("x@w.example"), Route: route.Nowhere()}
+		if tt.by != "discard:" {
+			d = destination(t, "x@w.example", tt.by)
+		}
+		got := r.Send(ctx, d, mail("x\n"), []spool.Recipient{{Address: addr("x@w.example")}})
+		if got[0].Way != tt.want {
+			t.Errorf("%s: %q, want %q", tt.by, got[0].Way, tt.want)
+		}
 	}
 }

@@ -112,7 +112,7 @@ func (t *Transaction) beginEach(ctx context.Context) error {
 // begin starts the direct way of one recipient; nil when it has none. Two that
 // share a Maildir share the letter.
 func (t *Transaction) begin(ctx context.Context, to spool.Recipient) (*copying, error) {
-	dests, err := t.in.Resolver.Resolve(ctx, to.Address)
+	dests, err := t.in.Resolver.Resolve(ctx, t.env.From, to.Address)
 	if err != nil {
 		return nil, err
 	}

@@ -36,7 +36,7 @@ func (a *attempt) plan(ctx context.Context) (targets []*target, events []spool.E
 		if a.e.Progress.Rcpts[i].Settled {
 			continue
 		}
-		dests, err := a.Resolver.Resolve(ctx, a.e.To[i].Address)
+		dests, err := a.Resolver.Resolve(ctx, a.e.From, a.e.To[i].Address)
 		for _, d := range append(dests, a.interrupted(i, dests)...) {
 			if !a.ended(i, d.Name) {
 				lead(i, d)

@@ -32,10 +32,10 @@ import (
 	"postbag/internal/spool"
 )
 
-// A Resolver tells where an address leads to now. Errors are status errors:
+// A Resolver tells where mail from somebody for an address leads to now. Errors are status errors:
 // permanent for an address that there is not.
 type Resolver interface {
-	Resolve(ctx context.Context, a address.Address) ([]recipient.Destination, error)
+	Resolve(ctx context.Context, from, a address.Address) ([]recipient.Destination, error)
 }
 
 // A Remote brings a message to recipients that share a destination.

@@ -25,7 +25,7 @@ import (
 // not at here.example is remote.
 type fakeResolver struct{ dir string }
 
-func (f fakeResolver) Resolve(_ context.Context, a address.Address) ([]recipient.Destination, error) {
+func (f fakeResolver) Resolve(_ context.Context, _, a address.Address) ([]recipient.Destination, error) {
 	box := func(name string) recipient.Destination {
 		dir := filepath.Join(f.dir, name)
 		return recipient.Destination{Name: "maildir:" + dir, Dir: dir, UID: -1, Address: address.Address{Local: name, Domain: "here.example"}}

@@ -15,7 +15,7 @@ import (
 func (a *attempt) outcome(ctx context.Context, t *target, name, where string, o deliver.Outcome) []spool.Event {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e := spool.Event{Kind: spool.Delivered, Dest: name, Status: "2.0.0", Reply: o.Reply, Host: o.Host, Took: o.Reports}
+	e := spool.Event{Kind: spool.Delivered, Dest: name, Status: "2.0.0", Reply: o.Reply, Host: o.Host, Took: o.Reports, Way: o.Way}
 	if o.Err != nil {
 		e.Kind, e.Status = spool.Deferred, status.Code(o.Err)
 		if status.ClassOf(o.Err) == status.Permanent {

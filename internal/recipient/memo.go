@@ -12,10 +12,10 @@ const memoAge = time.Second
 
 // A memo is the last answer that Resolve has given to one session.
 type memo struct {
-	by    *Expander
-	asked address.Address
-	at    time.Time
-	found []Destination
+	by          *Expander
+	from, asked address.Address
+	at          time.Time
+	found       []Destination
 }
 
 type memoKey struct{}
@@ -27,20 +27,20 @@ func WithMemo(ctx context.Context) context.Context {
 	return context.WithValue(ctx, memoKey{}, &memo{})
 }
 
-// Resolve gives all destinations of an address. An unknown user is a permanent
-// error.
-func (e *Expander) Resolve(ctx context.Context, a address.Address) ([]Destination, error) {
+// Resolve gives all destinations of an address for mail from somebody. An unknown
+// user is a permanent error.
+func (e *Expander) Resolve(ctx context.Context, from, a address.Address) ([]Destination, error) {
 	m, _ := ctx.Value(memoKey{}).(*memo)
 	if m == nil {
-		return e.expand(ctx, a)
+		return e.expand(ctx, from, a)
 	}
-	if m.by == e && m.asked == a && time.Since(m.at) < memoAge {
+	if m.by == e && m.from == from && m.asked == a && time.Since(m.at) < memoAge {
 		return m.found, nil
 	}
-	found, err := e.expand(ctx, a)
+	found, err := e.expand(ctx, from, a)
 	*m = memo{}
 	if err == nil {
-		*m = memo{by: e, asked: a, at: time.Now(), found: found}
+		*m = memo{by: e, from: from, asked: a, at: time.Now(), found: found}
 	}
 	return found, err
 }

@@ -62,7 +62,7 @@ func TestMemo(t *testing.T) {
 				asked := 0
 				e, ctx := newExpander(&asked), c.ctx(t.Context())
 				resolve := func(a address.Address) {
-					found, err := e.Resolve(ctx, a)
+					found, err := e.Resolve(ctx, address.Address{}, a)
 					if known := a != nobody; known != (err == nil) || known && found[0].Dir != "/nowhere/"+a.Local+"/Maildir" {
 						t.Errorf("%s leads to %v: %v", a, found, err)
 					}
@@ -73,5 +73,19 @@ func TestMemo(t *testing.T) {
 				}
 			})
 		})
+	}
+}
+
+func TestAMemoIsForOneSender(t *testing.T) {
+	asked := 0
+	e := &Expander{Hostname: "here.example", Domains: []string{"here.example"}, System: countingSystem{&asked}, Maildirs: auth.Template{Text: "%h/Maildir"}}
+	ctx, ann := WithMemo(t.Context()), address.Address{Local: "ann", Domain: "here.example"}
+	for _, from := range []address.Address{{}, ann, ann} {
+		if _, err := e.Resolve(ctx, from, ann); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if asked != 2 {
+		t.Errorf("accounts were asked %d times, want 2", asked)
 	}
 }

@@ -57,6 +57,7 @@ type Expander struct {
 	Aliases      *alias.File    // nil: none
 	Virtual      *alias.Virtual // nil: none
 	Routes       *route.Table   // nil: none
+	Senders      *route.Table   // for what somebody sends and no route names the recipient of; nil: none
 	Smarthost    *route.Route   // for all that no route is for
 	Maildirs     auth.Template
 	Delimiter    string
@@ -108,7 +109,7 @@ func (e *Expander) Check(ctx context.Context, from, a address.Address) error {
 	if e.rewritten(a) && !from.IsNull() {
 		return status.Perm("look up "+a.String(), "5.7.1", "<"+a.String()+">: takes only bounces", nil)
 	}
-	found, err := e.Resolve(ctx, a)
+	found, err := e.Resolve(ctx, from, a)
 	if err != nil || e.RelayKnown == nil || !e.Relay(a) || len(found) != 1 || found[0].Address.Key() != a.Key() {
 		return err // a virtual address stands for others
 	}
@@ -123,8 +124,8 @@ func (e *Expander) Check(ctx context.Context, from, a address.Address) error {
 }
 
 // expand is Resolve without a memo.
-func (e *Expander) expand(ctx context.Context, a address.Address) ([]Destination, error) {
-	x := &expansion{Expander: e, ctx: ctx, asked: a}
+func (e *Expander) expand(ctx context.Context, from, a address.Address) ([]Destination, error) {
+	x := &expansion{Expander: e, ctx: ctx, from: from, asked: a}
 	if err := x.add(a, 0); err != nil {
 		return nil, err
 	}
@@ -140,6 +141,7 @@ var errLoop = errors.New("alias loop")
 type expansion struct {
 	*Expander
 	ctx   context.Context
+	from  address.Address
 	asked address.Address
 	seen  set // addresses that have been expanded
 	names set // destinations found
@@ -199,6 +201,9 @@ func (x *expansion) place(a address.Address, depth int) error {
 	}
 	if x.Local(a) {
 		return x.local(a, depth)
+	}
+	if r, ok := x.Senders.MatchNamed(x.from); ok {
+		return x.byRoute(a, r)
 	}
 	if r, ok := x.Routes.Match(a); ok {
 		return x.byRoute(a, r)
@@ -458,9 +463,9 @@ func (x *expansion) box(a address.Address, account auth.Account) error {
 	return nil
 }
 
-// Where tells in words where an address leads to, for people.
-func (e *Expander) Where(ctx context.Context, a address.Address) ([]string, error) {
-	found, err := e.Resolve(ctx, a)
+// Where tells in words where mail from somebody for an address leads to, for people.
+func (e *Expander) Where(ctx context.Context, from, a address.Address) ([]string, error) {
+	found, err := e.Resolve(ctx, from, a)
 	if err != nil {
 		return nil, err
 	}

@@ -73,7 +73,7 @@ func where(e *Expander, s string) string {
 	if err != nil {
 		return err.Error()
 	}
-	found, err := e.Resolve(context.Background(), a)
+	found, err := e.Resolve(context.Background(), address.Address{}, a)
 	if err != nil {
 		return status.Code(err)
 	}
@@ -138,7 +138,7 @@ func TestResolve(t *testing.T) {
 // domain that sends on.
 func senders(e *Expander, to string) string {
 	a, _ := address.ParseUnqualified(to)
-	found, err := e.Resolve(context.Background(), a)
+	found, err := e.Resolve(context.Background(), address.Address{}, a)
 	if err != nil {
 		return status.Code(err)
 	}
@@ -263,8 +263,35 @@ func TestForwardFiles(t *testing.T) {
 		}
 	}
 	a, _ := address.Parse("vacation@here.example")
-	found, err := e.Resolve(t.Context(), a)
+	found, err := e.Resolve(t.Context(), address.Address{}, a)
 	if err != nil || found[1].UID != own || found[1].GID != own || found[1].Home == "" {
 		t.Errorf("%+v, %v", found, err)
+	}
+}
+
+// Who sends decides between routes for the recipient and the smarthost.
+func TestTheWayOfASender(t *testing.T) {
+	e := testExpander(t)
+	var err error
+	if e.Senders, err = route.ParseSenders("senders", "ann@here.example smtps://ann@own.example\n"); err != nil {
+		t.Fatal(err)
+	}
+	ann := address.Address{Local: "ann", Domain: "here.example"}
+	for _, tt := range []struct {
+		from address.Address
+		to   string
+		want string
+	}{
+		{ann, "x@y.example", "smtps://ann@own.example"},
+		{address.Address{Local: "bob", Domain: "here.example"}, "x@y.example", "smtp://hub.example"},
+		{address.Address{}, "x@y.example", "smtp://hub.example"},
+		{ann, "x@a.far.example", "mx:"},
+		{ann, "ann@here.example", ""},
+	} {
+		to, _ := address.Parse(tt.to)
+		found, err := e.Resolve(t.Context(), tt.from, to)
+		if err != nil || len(found) != 1 || found[0].Route.String() != tt.want {
+			t.Errorf("from %s to %s: %+v, %v; want %s", tt.from, tt.to, found, err, tt.want)
+		}
 	}
 }

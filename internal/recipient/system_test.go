@@ -76,7 +76,7 @@ func TestWhereTheMailOfSystemAccountsLies(t *testing.T) {
 	} {
 		e := &Expander{Hostname: "h.example", Domains: []string{"here.example"}, System: SystemAccounts{Path: passwd, Maildir: tt.template},
 			Maildirs: auth.Template{Text: "%s/mail/%u", Spool: "/spool"}}
-		found, err := e.Resolve(t.Context(), address.Address{Local: tt.name, Domain: "here.example"})
+		found, err := e.Resolve(t.Context(), address.Address{}, address.Address{Local: tt.name, Domain: "here.example"})
 		if err != nil || len(found) != 1 || found[0].Dir != tt.dir || found[0].UID != tt.uid {
 			t.Errorf("%s by %q: %+v, %v; want %s of %d", tt.name, tt.template, found, err, tt.dir, tt.uid)
 		}

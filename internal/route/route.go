@@ -175,8 +175,31 @@ func (t *Table) put(pattern string, r Route) error {
 
 func errTwice(pattern string) error { return fmt.Errorf("pattern %s is there twice", pattern) }
 
+// ParseSenders reads a file of routes for what somebody sends: only to hosts. The
+// pattern <> is the null reverse-path.
+func ParseSenders(name, text string) (*Table, error) {
+	t, err := Parse(name, text)
+	if err != nil {
+		return nil, err
+	}
+	for _, routes := range []map[string]Route{t.addresses, t.domains, t.below} {
+		for _, r := range routes {
+			if r.Kind != SMTP && r.Kind != MX {
+				return nil, fmt.Errorf("%s: %q: what somebody sends goes to a host by SMTP, or mx:", name, r)
+			}
+		}
+	}
+	if t.all != nil {
+		return nil, fmt.Errorf("%s: the pattern * is for recipients, or is a smarthost", name)
+	}
+	return t, nil
+}
+
 // place tells in which map and under which key a pattern stands.
 func (t *Table) place(pattern string) (into map[string]Route, key string, err error) {
+	if pattern == "<>" {
+		return t.addresses, address.Address{}.Key(), nil
+	}
 	if strings.Contains(pattern, "@") {
 		a, err := address.Parse(pattern)
 		return t.addresses, a.Key(), err
@@ -206,7 +229,7 @@ func (t *Table) Match(a address.Address) (Route, bool) {
 // MatchNamed is Match without the pattern *: a route that somebody has written
 // for this very address or its domain.
 func (t *Table) MatchNamed(a address.Address) (Route, bool) {
-	if t == nil || a.Domain == "" {
+	if t == nil || a.Domain == "" && !a.IsNull() {
 		return Route{}, false
 	}
 	if r, ok := t.addresses[a.Key()]; ok {

@@ -93,3 +93,25 @@ func FuzzParse(f *testing.F) {
 		}
 	})
 }
+
+func TestRoutesOfSenders(t *testing.T) {
+	table, err := ParseSenders("senders", "ann@one.example smtps://ann@hub.example\none.example smtp://a.example smtp://b.example\n.two.example mx:\n<> smtp://bounces.example\n")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for from, want := range map[string]string{
+		"ann@one.example": "smtps://ann@hub.example", "bob@one.example": "smtp://a.example smtp://b.example",
+		"x@y.two.example": "mx:", "x@three.example": "", "": "smtp://bounces.example",
+	} {
+		a, _ := address.Parse(from)
+		r, _ := table.MatchNamed(a)
+		if got := r.String(); got != want {
+			t.Errorf("MatchNamed(%s) = %s, want %s", from, got, want)
+		}
+	}
+	for _, text := range []string{"* smtp://x.example", "a.example error:no", "a.example pipe:cat", "a.example maildir:/x", "<> mx:\n<> mx:"} {
+		if _, err := ParseSenders("senders", text); err == nil {
+			t.Errorf("%q is taken", text)
+		}
+	}
+}

@@ -16,7 +16,7 @@ import (
 // login authenticates (RFC 4954). Every failure is temporary: a password can be
 // mended, and the letters shall wait for that.
 func (c *conn) login() error {
-	if !c.tls && !c.loopback() {
+	if c.tls == "" && !c.loopback() {
 		return c.noLogin("no TLS, the password is not sent in the clear", nil)
 	}
 	name, client, err := c.mechanism()

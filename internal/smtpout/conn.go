@@ -25,7 +25,7 @@ type conn struct {
 	t    Timeouts
 	ext  map[string]string // what EHLO offered: keyword to parameters
 	peer string            // "mx.example.org[192.0.2.1]:25"
-	tls  bool
+	tls  string            // version and cipher; "" without
 
 	ip netip.Addr
 

@@ -143,7 +143,8 @@ func (c *conn) handshake(cl *Client) error {
 	if err := t.Handshake(); err != nil {
 		return c.tlsFailed(err)
 	}
-	c.nc, c.tls = t, true
+	cs := t.ConnectionState()
+	c.nc, c.tls = t, tls.VersionName(cs.Version)+" "+tls.CipherSuiteName(cs.CipherSuite)
 	return nil
 }
 

@@ -12,7 +12,7 @@ import (
 // prepare decides what the extensions of the host make impossible; another host
 // may do better.
 func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error) {
-	if m.RequireTLS && (!c.tls || !c.offers("REQUIRETLS")) {
+	if m.RequireTLS && (c.tls == "" || !c.offers("REQUIRETLS")) {
 		return nil, status.Perm("send to "+c.peer, "5.7.30", "message requires TLS, and host "+c.peer+" does not offer REQUIRETLS", nil)
 	}
 	t := &transaction{conn: c, mail: m, letter: l, results: results}

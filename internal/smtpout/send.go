@@ -63,7 +63,7 @@ type transaction struct {
 // settle sets the result of some recipients.
 func (t *transaction) settle(which []int, r reply, err error) {
 	for _, i := range which {
-		t.results[i] = Result{Err: err, Host: t.peer}
+		t.results[i] = Result{Err: err, Host: t.peer, TLS: t.tls}
 		if r.code != 0 {
 			t.results[i].Reply = r.text()
 		}

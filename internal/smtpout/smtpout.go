@@ -109,6 +109,7 @@ type Result struct {
 	Host  string // who said so, with its address
 	Reply string // what it said, with its code
 	DSN   bool   // it has taken over to report on delivery (RFC 3461 section 5.2.1)
+	TLS   string // version and cipher of the connection, "TLS 1.3 TLS_AES_128_GCM_SHA256"; "" without
 }
 
 // A Client sends letters and keeps connections for a moment, for the next one.

@@ -39,6 +39,7 @@ type Event struct {
 	Host   string `json:"h,omitempty"` // who said so
 	Took   bool   `json:"q,omitempty"` // Delivered: the next host will report on it
 	Via    string `json:"v,omitempty"` // the rule that chose the way: a route, "mx:DOMAIN", a Maildir
+	Way    string `json:"w,omitempty"` // what the DNS said, and which TLS was demanded of whom
 	Cause  string `json:"c,omitempty"` // what this host alone may know of a failure; never in a report
 
 	Owner  string `json:"o,omitempty"` // of the list that sent it: who hears of its end instead of the sender
@@ -59,11 +60,10 @@ const maxReply = 2000
 
 func (e Event) encode() ([]byte, error) {
 	e.Usec = e.Time.UnixMicro()
-	if len(e.Reply) > maxReply {
-		e.Reply = e.Reply[:maxReply]
-	}
-	if len(e.Cause) > maxReply {
-		e.Cause = e.Cause[:maxReply]
+	for _, text := range []*string{&e.Reply, &e.Cause, &e.Way} {
+		if len(*text) > maxReply {
+			*text = (*text)[:maxReply]
+		}
 	}
 	b, err := json.Marshal(e)
 	if err == nil && len(b) > maxFrame {

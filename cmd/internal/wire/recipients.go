@@ -29,7 +29,10 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 		e.Virtual = alias.OpenVirtual(path)
 	}
 	var err error
-	if e.Routes, err = readRoutes(v.String("routes")); err != nil {
+	if e.Routes, err = readRoutes(v.String("routes"), route.Parse); err != nil {
+		return nil, err
+	}
+	if e.Senders, err = readRoutes(v.String("sender-routes"), route.ParseSenders); err != nil {
 		return nil, err
 	}
 	if urls := v.Strings("smarthost"); len(urls) > 0 {
@@ -42,7 +45,7 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 	return e, nil
 }
 
-func readRoutes(path string) (*route.Table, error) {
+func readRoutes(path string, parse func(name, text string) (*route.Table, error)) (*route.Table, error) {
 	if path == "" {
 		return nil, nil
 	}
@@ -50,7 +53,7 @@ func readRoutes(path string) (*route.Table, error) {
 	if err != nil {
 		return nil, fmt.Errorf("read routes: %w", err)
 	}
-	return route.Parse(path, string(text))
+	return parse(path, string(text))
 }
 
 // ValidSmarthost checks the URL of a smarthost.

@@ -56,12 +56,12 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 	if err := h.loadRecipients(); err != nil {
 		return nil, status.Exit(status.ExConfig, "recipients", err)
 	}
-	remote, err := h.remote()
-	if err != nil {
-		return nil, err
-	}
 	local := &deliver.Local{
 		FS: d.FS, Hostname: v.String("hostname"), Trusted: d.Spool.Path("mail"), Quota: quota.Limit{Bytes: v.Size("quota")},
+	}
+	remote, err := h.remote(local)
+	if err != nil {
+		return nil, err
 	}
 	events := eventLog{d.Log}
 	h.intake = &queue.Intake{Spool: d.Spool, Resolver: h, Local: local, Events: events}
@@ -188,7 +188,7 @@ func (s screen) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transac
 }
 
 // remote is the way to other hosts.
-func (h *host) remote() (*deliver.Remote, error) {
+func (h *host) remote(local *deliver.Local) (*deliver.Remote, error) {
 	v := h.Values
 	resolver := resolve.New(v.String("resolver"))
 	h.resolver = resolver
@@ -212,7 +212,7 @@ func (h *host) remote() (*deliver.Remote, error) {
 	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool, Dial: dialFrom(v.Strings("bind"))}
 	return &deliver.Remote{
 		Sender: h.client, Resolver: resolver, Hostname: v.String("hostname"), Port: v.Int("smtp-port"),
-		Password: logins.password, TLSA: resolver, IP: strings.TrimPrefix(v.String("ip"), "any"),
+		Password: logins.password, Files: deliver.Files{Local: local}, TLSA: resolver, IP: strings.TrimPrefix(v.String("ip"), "any"),
 		Signer: signer, OurNets: v.Nets("relay-from"),
 		STS: &trust.STS{Resolver: resolver, FS: h.FS, Dir: h.Spool.Path("state", "mta-sts"), Roots: pool, Trouble: h.Log.Trouble},
 	}, nil

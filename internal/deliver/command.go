@@ -137,12 +137,7 @@ func commandFields(d recipient.Destination, m Mail, to spool.Recipient) []byte {
 	if !d.FromLine {
 		return fields
 	}
-	from := m.From.String()
-	if m.From.IsNull() {
-		from = "MAILER-DAEMON"
-	}
-	line := "From " + strings.ReplaceAll(from, " ", "_") + "  " + time.Now().UTC().Format(time.ANSIC) + "\n"
-	return append([]byte(line), fields...)
+	return append([]byte(fromLine(m.From)), fields...)
 }
 
 // limited keeps the first octets of what is written to it.

@@ -52,6 +52,7 @@ type Remote struct {
 	IP       string   // "4" or "6": only addresses of that version
 	Password func(ctx context.Context, host, user string) (string, error)
 	Commands Commander
+	Files    Files
 	TLSA     trust.TLSAResolver // nil: no DANE
 	STS      Policies           // nil: no MTA-STS
 	Signer   *trust.Signer      // nil: nothing is signed
@@ -79,7 +80,9 @@ func (r *Remote) Key(d recipient.Destination) string {
 func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to []spool.Recipient) []Outcome {
 	switch d.Route.Kind {
 	case route.Pipe:
-		return r.commands(ctx, d, m, to)
+		return each(d, to, func(d recipient.Destination, to spool.Recipient) Outcome { return r.Commands.run(ctx, d, m, to) })
+	case route.Mbox:
+		return each(d, to, func(d recipient.Destination, to spool.Recipient) Outcome { return r.Files.append(ctx, d, m, to) })
 	case route.Discard:
 		return same(len(to), Outcome{Reply: "thrown away as an alias says"})
 	}
@@ -129,13 +132,12 @@ func (r *Remote) send(ctx context.Context, d recipient.Destination, m Mail, to [
 	return same(len(to), failed.outcome(d))
 }
 
-// commands runs the command of a route once for each recipient.
-func (r *Remote) commands(ctx context.Context, d recipient.Destination, m Mail, to []spool.Recipient) []Outcome {
+// each makes an attempt of its own for each recipient.
+func each(d recipient.Destination, to []spool.Recipient, attempt func(recipient.Destination, spool.Recipient) Outcome) []Outcome {
 	all := make([]Outcome, len(to))
 	for i := range to {
-		each := d
-		each.Address = to[i].Address
-		all[i] = r.Commands.run(ctx, each, m, to[i])
+		d.Address = to[i].Address
+		all[i] = attempt(d, to[i])
 	}
 	return all
 }

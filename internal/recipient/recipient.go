@@ -5,8 +5,6 @@
 // and accounts change. Nothing here needs the DNS.
 //
 // An address leads to each Destination once, however often aliases name it.
-// An alias that leads to a file which is neither a Maildir nor /dev/null keeps its
-// mail waiting.
 package recipient
 
 import (
@@ -388,8 +386,8 @@ func (x *expansion) other(a address.Address, t alias.Target, of *auth.Account) e
 		dir := filepath.Clean(maildir)
 		d = Destination{Name: "maildir:" + dir, Address: a, Dir: dir, UID: d.UID, GID: d.GID, Shared: true}
 	default:
-		return status.Temp("resolve "+a.String(), "4.3.5", "<"+x.asked.String()+"> cannot be delivered now",
-			fmt.Errorf("alias leads to %q: files are not possible yet, only Maildirs, which end in /", t.Text))
+		path := filepath.Clean(t.Text)
+		d.Name, d.Route, d.FromLine = "mbox:"+path, route.File(path), false
 	}
 	if d.Address.Domain == "" {
 		d.Address.Domain = x.Hostname

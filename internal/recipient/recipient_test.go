@@ -107,7 +107,7 @@ func TestResolve(t *testing.T) {
 		{"a command that is named twice runs once", "cmds@here.example", "cmds@here.example pipe, /spool/mail/ann"},
 		{"a Maildir", "box@here.example", "/var/box"},
 		{"nothing", "null", "null@host.here.example discard"},
-		{"a file keeps mail waiting", "file@here.example", "4.3.5"},
+		{"a mailbox file", "file@here.example", "file@here.example mbox"},
 		{"a virtual address", "info@shop.example", "/spool/mail/ann, x@far.example smtp"},
 		{"one of a virtual domain that is not there", "nobody@shop.example", "5.1.1"},
 		{"not even an account", "ann@shop.example", "5.1.1"},

@@ -46,6 +46,7 @@ const (
 	Maildir Kind = "maildir"
 	Pipe    Kind = "pipe"
 	Discard Kind = "discard" // no URL has it: an alias to /dev/null
+	Mbox    Kind = "mbox"    // no URL has it: an alias to a mailbox file
 	Error   Kind = "error"
 )
 
@@ -91,6 +92,9 @@ func Command(text string) Route { return Route{Kind: Pipe, Text: text, url: "pip
 
 // Nowhere is the route of mail that is thrown away.
 func Nowhere() Route { return Route{Kind: Discard, url: "discard:"} }
+
+// File is the route to a mailbox file.
+func File(path string) Route { return Route{Kind: Mbox, Path: path, url: "mbox:" + path} }
 
 // A Table is a list of routes.
 type Table struct {

@@ -189,7 +189,7 @@ func ParseSenders(name, text string) (*Table, error) {
 	for _, routes := range []map[string]Route{t.addresses, t.domains, t.below} {
 		for _, r := range routes {
 			if r.Kind != SMTP && r.Kind != MX {
-				return nil, fmt.Errorf("%s: %q: what somebody sends goes to a host by SMTP, or mx:", name, r)
+				return nil, fmt.Errorf("%s: %q: what somebody sends goes by SMTP or mx: only", name, r)
 			}
 		}
 	}

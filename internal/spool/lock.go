@@ -10,6 +10,7 @@ import (
 	"os"
 	"slices"
 	"strings"
+	"sync"
 
 	"golang.org/x/sys/unix"
 
@@ -29,7 +30,10 @@ type Locked struct {
 	good  int64  // and up to the last one that is durable
 	owed  bool   // what has been noted is not yet durable
 	named bool   // the file's name is durable
-	err   error  // the first failed Record; nothing is recorded after it
+
+	moving sync.RWMutex // of entry.file: a message may be read while it goes to cur/
+
+	err error // the first failed Record; nothing is recorded after it
 }
 
 // Lock takes a message to work on. It does not wait: ErrLocked when somebody
@@ -233,6 +237,8 @@ func (l *Locked) settle() error {
 	}
 	base, _, _ := strings.Cut(name, ":")
 	to := "queue/cur/" + base + ":2,"
+	l.moving.Lock()
+	defer l.moving.Unlock()
 	err := l.s.fs.Rename(l.s.Path(l.entry.file), l.s.Path(to))
 	if errors.Is(err, iofs.ErrExist) {
 		// A crash has left both names of a rename, where renames are not atomic;
@@ -262,8 +268,13 @@ func (l *Locked) Begin(ctx context.Context, next Event) error {
 
 // Open reads the message in disk form, without its envelope. Octets that are
 // not those that were queued end in an error instead of io.EOF: who sends the
-// message must then not complete it.
-func (l *Locked) Open() (io.ReadCloser, error) { return l.s.open(l.entry) }
+// message must then not complete it. It may be called while another goroutine
+// records.
+func (l *Locked) Open() (io.ReadCloser, error) {
+	l.moving.RLock()
+	defer l.moving.RUnlock()
+	return l.s.open(l.entry)
+}
 
 // OpenMessage reads a message that is not locked, as Locked.Open does.
 func (s *Spool) OpenMessage(e *Entry) (io.ReadCloser, error) { return s.open(e) }

@@ -215,8 +215,9 @@ func commandEnd(in []byte) int {
 	}
 }
 
-// uncountable literals are those that are reason to give up.
-var uncountable = regexp.MustCompile(`\{[0-9]{10,}\+\}`)
+// uncountable literals are those that are reason to give up; so are more digits
+// than the reader remembers of a line, whatever is before them.
+var uncountable = regexp.MustCompile(`\{[0-9]{10,}\+\}|[0-9]{28,}\+\}`)
 
 var literalAtEnd = regexp.MustCompile(`\{([0-9]+)\+\}\r?\n$`)
 
@@ -254,7 +255,8 @@ func FuzzReader(f *testing.F) {
 	for _, s := range []string{
 		"a LOGIN x {3+}\r\nabc\r\nb NOOP\r\n", "a FETCH 1:*,$ (BODY[])\r\n", "a X \"q\" ~{2}\r\nab NIL\r\n", "a ((()))\r\n", "{999999+}\r\n",
 		"a (x {4+}\r\nb c\nd e\n", "a ~{2+}\r\na\x00 {000000000000000000000000000000001+}\r\nx\r\n", "a \"{1+}\r\n\"\r\nb\r\n", "a {1+}\r\n\x00 {1+}\r\nx\nb\n",
-		"0000000000000000000000000000+}\r\n", // as long as the tail
+		"0000000000000000000000000000+}\r\n",  // as long as the tail
+		"00000000000000000000000000000+}\r\n", // longer
 	} {
 		f.Add([]byte(s))
 	}

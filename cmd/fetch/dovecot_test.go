@@ -8,65 +8,41 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"postbag/internal/config"
+	"postbag/internal/mailtest"
 )
 
 // dovecot starts a private Dovecot and returns its addresses and the Maildir of
 // the user "user", whose password is "secret".
 func dovecot(t *testing.T) (imap, pop, maildir string) {
 	t.Helper()
-	path, err := exec.LookPath("dovecot")
-	if err != nil {
-		t.Skip("dovecot is not installed")
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("dovecot needs root")
-	}
-	root, err := os.MkdirTemp("", "dc") // sockets have short names
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(root) })
-	os.Chmod(root, 0o755)
+	imap, pop = freeAddr(t), freeAddr(t)
+	root := mailtest.StartDovecot(t, map[string]string{"conf": fmt.Sprintf(dovecotConf, port(imap), port(pop))}, func(root string) bool {
+		c, err := net.Dial("tcp", imap)
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
 	maildir = filepath.Join(root, "home", "Maildir")
 	for _, sub := range []string{"new", "cur", "tmp", ".Lists.Go/new", ".Lists.Go/cur", ".Lists.Go/tmp"} {
 		if err := os.MkdirAll(filepath.Join(maildir, sub), 0o700); err != nil {
 			t.Fatal(err)
 		}
 	}
-	imap, pop = freeAddr(t), freeAddr(t)
-	conf := fmt.Sprintf(dovecotConf, root, port(imap), port(pop))
-	if err := os.WriteFile(filepath.Join(root, "conf"), []byte(conf), 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command(path, "-F", "-c", filepath.Join(root, "conf"))
-	if err := cmd.Start(); err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { cmd.Process.Signal(os.Interrupt); cmd.Wait() })
-	for end := time.Now().Add(5 * time.Second); ; time.Sleep(20 * time.Millisecond) {
-		if c, err := net.Dial("tcp", imap); err == nil {
-			c.Close()
-			return imap, pop, maildir
-		}
-		if time.Now().After(end) {
-			log, _ := os.ReadFile(filepath.Join(root, "log"))
-			t.Skipf("dovecot does not start here: %s", log)
-		}
-	}
+	return imap, pop, maildir
 }
 
-const dovecotConf = `base_dir = %[1]s/run
-state_dir = %[1]s/state
+const dovecotConf = `base_dir = ROOT/run
+state_dir = ROOT/state
 instance_name = postbag-test
 listen = 127.0.0.1
 protocols = imap pop3
 ssl = no
 disable_plaintext_auth = no
 auth_mechanisms = plain login cram-md5 scram-sha-256
-log_path = %[1]s/log
+log_path = ROOT/log
 first_valid_uid = 0
 mail_location = maildir:~/Maildir
 passdb {
@@ -75,14 +51,14 @@ passdb {
 }
 userdb {
   driver = static
-  args = uid=5000 gid=5000 home=%[1]s/home
+  args = uid=5000 gid=5000 home=ROOT/home
 }
 namespace inbox {
   inbox = yes
 }
 service imap-login {
   inet_listener imap {
-    port = %[2]s
+    port = %[1]s
   }
   inet_listener imaps {
     port = 0
@@ -90,7 +66,7 @@ service imap-login {
 }
 service pop3-login {
   inet_listener pop3 {
-    port = %[3]s
+    port = %[2]s
   }
   inet_listener pop3s {
     port = 0

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"postbag/internal/durable"
+	"postbag/internal/mailtest"
 	"postbag/internal/recipient"
 	"postbag/internal/route"
 	"postbag/internal/spool"
@@ -31,7 +32,7 @@ func fileDir(t *testing.T) string {
 	if os.Geteuid() != 0 {
 		return t.TempDir()
 	}
-	return home(t, rootDir(t)+"/ann", 1500)
+	return home(t, mailtest.RootDir(t)+"/ann", 1500)
 }
 
 func readFile(t *testing.T, path string) string {

@@ -10,26 +10,9 @@ import (
 
 	"postbag/internal/durable"
 	"postbag/internal/maildir"
+	"postbag/internal/mailtest"
 	"postbag/internal/status"
 )
-
-// rootDir is a directory of root that others can get to; the test is skipped
-// where nobody else's letters can be written.
-func rootDir(t *testing.T) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root delivers to others")
-	}
-	dir, err := os.MkdirTemp("", "postbag-owner")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
 
 // home makes a directory of an account.
 func home(t *testing.T, dir string, uid int) string {
@@ -77,7 +60,7 @@ func uidsBelow(t *testing.T, dir string) map[int]bool {
 }
 
 func TestInWhoseNameRootDelivers(t *testing.T) {
-	top := rootDir(t)
+	top := mailtest.RootDir(t)
 	spool := top + "/spool"
 	nobody, err := durable.OwnerFor(-1, -1)
 	if err := errors.Join(err, os.Mkdir(spool, 0o711), os.Mkdir(top+"/open", 0o777), os.Chmod(top+"/open", 0o777)); err != nil {
@@ -122,7 +105,7 @@ func TestInWhoseNameRootDelivers(t *testing.T) {
 // An account that swaps its directories for links gets no letter to where only
 // root may write.
 func TestLinksOfAnAccountLeadRootNowhere(t *testing.T) {
-	top := rootDir(t)
+	top := mailtest.RootDir(t)
 	dir := home(t, top+"/ann", 1500) + "/Maildir"
 	l := &Local{FS: durable.New(), Hostname: "h"}
 	b := Mailbox{Dir: dir, Address: addr("b@x"), UID: 1500, GID: 1500}
@@ -151,7 +134,7 @@ func TestLinksOfAnAccountLeadRootNowhere(t *testing.T) {
 
 // What a crash has interrupted is completed in the name in which it was begun.
 func TestRecoveryIsInTheNameOfTheOwner(t *testing.T) {
-	top := rootDir(t)
+	top := mailtest.RootDir(t)
 	dir := home(t, top+"/ann", 1500) + "/Maildir"
 	l := &Local{FS: durable.New(), Hostname: "h"}
 	b := Mailbox{Dir: dir, Address: addr("b@x"), UID: 1500, GID: 1500}

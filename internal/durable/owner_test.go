@@ -1,4 +1,4 @@
-package durable
+package durable_test
 
 import (
 	"errors"
@@ -8,25 +8,10 @@ import (
 	"sync"
 	"syscall"
 	"testing"
-)
 
-// needRoot skips what only root can do, and gives a directory that others can
-// get to.
-func needRoot(t *testing.T) string {
-	t.Helper()
-	if os.Geteuid() != 0 {
-		t.Skip("only root can work for others")
-	}
-	dir, err := os.MkdirTemp("", "postbag-owner")
-	if err == nil {
-		err = os.Chmod(dir, 0o755)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
-}
+	"postbag/internal/durable"
+	"postbag/internal/mailtest"
+)
 
 func uidOf(t *testing.T, path string) (uid, gid uint32) {
 	t.Helper()
@@ -39,9 +24,9 @@ func uidOf(t *testing.T, path string) (uid, gid uint32) {
 }
 
 func TestFilesAreMadeInTheNameOfTheirOwner(t *testing.T) {
-	top := needRoot(t)
-	who := Owner{UID: 1500, GID: 1501}
-	s := New()
+	top := mailtest.RootDir(t)
+	who := durable.Owner{UID: 1500, GID: 1501}
+	s := durable.New()
 	his := filepath.Join(top, "his")
 	if err := errors.Join(s.Mkdir(his, 0o700), s.Chown(his, who)); err != nil {
 		t.Fatal(err)
@@ -68,8 +53,8 @@ func TestFilesAreMadeInTheNameOfTheirOwner(t *testing.T) {
 }
 
 func TestAnOwnerHasNoRightsOfRoot(t *testing.T) {
-	top := needRoot(t)
-	as := New().As(Owner{UID: 1500, GID: 1501})
+	top := mailtest.RootDir(t)
+	as := durable.New().As(durable.Owner{UID: 1500, GID: 1501})
 	private := filepath.Join(top, "private")
 	if err := os.Mkdir(private, 0o770); err != nil { // its group is root, too
 		t.Fatal(err)
@@ -83,16 +68,16 @@ func TestAnOwnerHasNoRightsOfRoot(t *testing.T) {
 			t.Errorf("%s: %v", what, err)
 		}
 	}
-	if err := (Owner{GID: 5}).Do(func() error { return nil }); err == nil {
+	if err := (durable.Owner{GID: 5}).Do(func() error { return nil }); err == nil {
 		t.Error("worked as uid 0")
 	}
 }
 
 func TestThreadsAreRootsAgainAfterwards(t *testing.T) {
-	top := needRoot(t)
+	top := mailtest.RootDir(t)
 	var all sync.WaitGroup
 	for range 50 {
-		all.Go(func() { Owner{UID: 1500, GID: 1501}.Do(func() error { return nil }) })
+		all.Go(func() { durable.Owner{UID: 1500, GID: 1501}.Do(func() error { return nil }) })
 	}
 	all.Wait()
 	for i := range 50 {

@@ -159,7 +159,11 @@ func (h *host) Resolve(ctx context.Context, from, a address.Address) ([]recipien
 type intake struct{ *queue.Intake }
 
 func (i intake) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transaction, error) {
-	t, err := i.Intake.Begin(ctx, env)
+	return begun(i.Intake.Begin(ctx, env))
+}
+
+// begun keeps a transaction that there is none of from being one that is nil.
+func begun[T smtpsrv.Transaction](t T, err error) (smtpsrv.Transaction, error) {
 	if err != nil {
 		return nil, err
 	}
@@ -180,11 +184,7 @@ func (h *host) strangers() smtpsrv.Intake {
 type screen struct{ *queue.Screen }
 
 func (s screen) Begin(ctx context.Context, env *spool.Envelope) (smtpsrv.Transaction, error) {
-	held, err := s.Screen.Begin(ctx, env)
-	if err != nil {
-		return nil, err
-	}
-	return held, nil
+	return begun(s.Screen.Begin(ctx, env))
 }
 
 // remote is the way to other hosts.

@@ -10,6 +10,8 @@ import (
 	"sync"
 	"testing"
 	"time"
+
+	"postbag/internal/mailtest"
 )
 
 func entry(n int) Entry {
@@ -198,7 +200,7 @@ func TestTheFileCanBeCutUnderIt(t *testing.T) {
 // FuzzFile reads files that anybody may have written: it shows no entry that was
 // not put, and works on.
 func FuzzFile(f *testing.F) {
-	dir := memory(f)
+	dir := mailtest.Memory(f)
 	path := filepath.Join(dir, "cache")
 	c := Open(path, "F", 5000)
 	fill(c, 1, 3)
@@ -228,18 +230,4 @@ func FuzzFile(f *testing.F) {
 		defer again.Close()
 		again.mustHave(t, 1, 7)
 	})
-}
-
-// memory makes a directory where files cost little, for the life of a fuzz target.
-func memory(f *testing.F) string {
-	shm := "/dev/shm"
-	if st, err := os.Stat(shm); err != nil || !st.IsDir() {
-		return f.TempDir()
-	}
-	dir, err := os.MkdirTemp(shm, "postbag-fuzz-*")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }

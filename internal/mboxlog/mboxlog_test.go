@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"postbag/internal/durable"
+	"postbag/internal/mailtest"
 )
 
 // A list is a Reader that keeps payloads as text; damage is "?".
@@ -319,7 +320,7 @@ func FuzzLog(f *testing.F) {
 	f.Add(uint16(95), byte(3), uint16(1000), []byte(nil))
 	f.Add(uint16(0), byte(0), uint16(100), []byte("torn"))
 	f.Add(uint16(41), byte(0xFF), uint16(130), bytes.Repeat([]byte{0x4D, 0xB6, 16, 0}, 10))
-	path := filepath.Join(memory(f), "log")
+	path := filepath.Join(mailtest.Memory(f), "log")
 	whole, texts, ends := fuzzedLog(f, path)
 	f.Fuzz(func(t *testing.T, at uint16, flip byte, cut uint16, tail []byte) {
 		b := slices.Clone(whole)
@@ -386,19 +387,4 @@ func putAndClose(t testing.TB, path string, r *list, texts ...string) {
 	}
 	defer l.Close()
 	put(t, l, r, texts...)
-}
-
-// memory makes a directory where syncs cost nothing, for the life of a fuzz
-// target.
-func memory(f *testing.F) string {
-	shm := "/dev/shm"
-	if st, err := os.Stat(shm); err != nil || !st.IsDir() {
-		return f.TempDir()
-	}
-	dir, err := os.MkdirTemp(shm, "postbag-fuzz-*")
-	if err != nil {
-		f.Fatal(err)
-	}
-	f.Cleanup(func() { os.RemoveAll(dir) })
-	return dir
 }

@@ -18,6 +18,7 @@ import (
 
 	"postbag/internal/deliver"
 	"postbag/internal/durable"
+	"postbag/internal/mailtest"
 	"postbag/internal/resolve"
 	"postbag/internal/smtpout"
 	"postbag/internal/spool"
@@ -151,11 +152,7 @@ func (n *internet) take(i int, r *bufio.Reader) {
 // became of the others; good hosts get theirs at once; no host gets more
 // connections than it may. POSTBAG_DAY=full sends three times as many.
 func TestADayWithManyBadHosts(t *testing.T) {
-	dir, err := os.MkdirTemp(shm(), "day")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer os.RemoveAll(dir)
+	dir := mailtest.Memory(t)
 	rounds := 1
 	if os.Getenv("POSTBAG_DAY") == "full" {
 		rounds = 3
@@ -191,13 +188,6 @@ func TestADayWithManyBadHosts(t *testing.T) {
 			t.Errorf("%d connections to one host, %d allowed", n.most, limit)
 		}
 	})
-}
-
-func shm() string {
-	if st, err := os.Stat("/dev/shm"); err == nil && st.IsDir() {
-		return "/dev/shm"
-	}
-	return ""
 }
 
 // A day is the host whose queue is looked at.

@@ -74,41 +74,40 @@ func (r *Resolver) tlsaAt(ctx context.Context, name string, port int) (records [
 
 // TXT returns the texts of a name, each in one piece (RFC 7208 section 3.3). None
 // is no error.
-func (r *Resolver) TXT(ctx context.Context, name string) ([]string, error) {
-	ascii, err := address.DomainASCII(name)
-	if err != nil {
-		return nil, status.Perm("look up txt of "+name, "5.1.2", "bad domain name", err)
-	}
-	ans, err := r.ask(ctx, ascii, dns.TypeTXT)
-	if errors.Is(err, errNoName) {
-		return nil, nil
-	}
-	if err != nil {
-		return nil, lookupError("look up txt of "+name, err)
-	}
-	var texts []string
-	for _, rr := range ans.records {
+func (r *Resolver) TXT(ctx context.Context, name string) (texts []string, err error) {
+	records, err := r.list(ctx, name, dns.TypeTXT)
+	for _, rr := range records {
 		if t, ok := rr.(*dns.TXT); ok {
 			texts = append(texts, strings.Join(t.Txt, ""))
 		}
 	}
-	return texts, nil
+	return texts, err
 }
 
 // Exchangers returns the MX records of a domain, as they are. None is no error.
 func (r *Resolver) Exchangers(ctx context.Context, domain string) ([]MX, error) {
-	name, err := address.DomainASCII(domain)
+	records, err := r.list(ctx, domain, dns.TypeMX)
 	if err != nil {
-		return nil, status.Perm("look up mx of "+domain, "5.1.2", "bad domain name", err)
+		return nil, err
 	}
-	ans, err := r.ask(ctx, name, dns.TypeMX)
+	return exchangers(records), nil
+}
+
+// list returns the records of a name; none is no error.
+func (r *Resolver) list(ctx context.Context, name string, qtype uint16) ([]dns.RR, error) {
+	op := "look up " + strings.ToLower(dns.TypeToString[qtype]) + " of " + name
+	ascii, err := address.DomainASCII(name)
+	if err != nil {
+		return nil, status.Perm(op, "5.1.2", "bad domain name", err)
+	}
+	ans, err := r.ask(ctx, ascii, qtype)
 	if errors.Is(err, errNoName) {
 		return nil, nil
 	}
 	if err != nil {
-		return nil, lookupError("look up mx of "+domain, err)
+		return nil, lookupError(op, err)
 	}
-	return exchangers(ans.records), nil
+	return ans.records, nil
 }
 
 // Names returns what an address is called (PTR). None is no error; that a name has

@@ -89,3 +89,28 @@ func TestWhoMaySend(t *testing.T) {
 		})
 	}
 }
+
+// Letters of strangers are judged; those of users and clients of ours, and what
+// another server of ours gives us by LMTP, are not.
+func TestWhoseLettersAreJudged(t *testing.T) {
+	const letter = "MAIL FROM:<ann@example.org>\r\nRCPT TO:<bob@example.org>\r\nDATA\r\nFrom: ann@example.org\r\n\r\nx\r\n.\r\n"
+	for _, tt := range []struct {
+		name, proto, peer, input string
+		judged                   bool
+	}{
+		{"a stranger", SMTP, "192.0.2.7", "EHLO c\r\n" + letter, true},
+		{"a client of ours", SMTP, "10.0.0.1", "EHLO c\r\n" + letter, false},
+		{"a user", Submission, "127.0.0.1", "EHLO c\r\nAUTH PLAIN AGFubgBzZWNyZXQ=\r\n" + letter, false},
+		{"LMTP", LMTP, "192.0.2.7", "LHLO c\r\n" + letter, false},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			s, in := newTestServer()
+			judge := &fakeIntake{}
+			s.Accounts, s.Strangers = testAccounts(t), judge
+			said := converse(t, s, tt.proto, tt.peer, tt.input)
+			if judged := len(judge.letters) == 1; judged != tt.judged || len(judge.letters)+len(in.letters) != 1 {
+				t.Errorf("%d letters were judged and %d not: %q", len(judge.letters), len(in.letters), said)
+			}
+		})
+	}
+}

@@ -96,3 +96,34 @@ func TestNotesThatWereTornCountForNothing(t *testing.T) {
 		t.Errorf("damage is not seen: %+v", s)
 	}
 }
+
+// Groups of an attempt read the message while others record, which moves it. The
+// race detector sees it if that is not safe.
+func TestAMessageIsReadWhileItMoves(t *testing.T) {
+	s := open(t, durable.New())
+	l := lock(t, s, queue(t, s, "x\n", "a@example.net"))
+	defer l.Unlock()
+	if err := l.Begin(ctx, Event{Kind: Attempted, Next: 1}); err != nil {
+		t.Fatal(err)
+	}
+	var both sync.WaitGroup
+	both.Go(func() {
+		for range 20 {
+			r, err := l.Open()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			r.Close()
+		}
+	})
+	both.Go(func() {
+		if err := l.Record(ctx, Event{Kind: Delivered, Dest: "x"}); err != nil {
+			t.Error(err)
+		}
+	})
+	both.Wait()
+	if !strings.HasPrefix(l.Entry().file, "queue/cur/") {
+		t.Errorf("the message is in %s", l.Entry().file)
+	}
+}

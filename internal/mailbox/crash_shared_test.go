@@ -38,6 +38,12 @@ func TestCrashOfTwoProcesses(t *testing.T) {
 			y.tell("A")
 			y.pay()
 		},
+		"one dies between its write and its sync": func(x, y *session) {
+			x.tell("A")
+			y.sync("A")
+			y.writeUnsynced("A", Flagged, 1)
+			x.tell("A")
+		},
 		"at the same time": func(x, y *session) {
 			x.tell("A")
 			done := make(chan struct{})
@@ -71,6 +77,22 @@ func TestCrashOfTwoProcesses(t *testing.T) {
 			})
 		})
 	}
+}
+
+// writeUnsynced changes flags as a process does that is killed before it has synced
+// its record: others read it, and what they tell of it must hold.
+func (x *session) writeUnsynced(name string, flags Flags, uid uint32) {
+	b := x.f[name].b
+	x.fs.Answered(fmt.Sprintf("try %s %d %d", name, x.f[name].View().UIDValidity(), uid))
+	b.lock()
+	defer b.unlock()
+	x.must(b.exclusive(x.t.Context(), func() error {
+		_, modseq, ceilings, err := b.number(0)
+		if err != nil {
+			return err
+		}
+		return b.note(append(ceilings, encodeFlags(modseq, &FlagChange{Set: flags}, []uint32{uid}))...)
+	}))
 }
 
 // In folders that came from Dovecot its lists say the same as our log, before

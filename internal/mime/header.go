@@ -60,17 +60,12 @@ func (p *parser) header(digest bool) *Part {
 func (p *parser) rawHeader() []byte {
 	var raw []byte
 	start, stays := p.in.pos, p.in.eof // then all lines stand where they are, in a row
-	for {
+	for inside := false; ; {           // a line that comes in pieces
 		line := p.in.peekLine(bufferSize / 2)
-		if len(line) == 0 {
+		if len(line) == 0 || !inside && p.delimits(line) {
 			return raw
 		}
-		if len(line) > 2 && line[0] == '-' && line[1] == '-' {
-			if level, _ := p.match(line); level >= 0 {
-				return raw
-			}
-		}
-		if string(line) == "\r\n" || string(line) == "\n" {
+		if !inside && (string(line) == "\r\n" || string(line) == "\n") {
 			p.in.advance(len(line))
 			return raw
 		}
@@ -84,12 +79,18 @@ func (p *parser) rawHeader() []byte {
 		} else {
 			p.kept = maxHeaders // nothing after a gap: what follows could be taken for another field's
 		}
-		if line[len(line)-1] == '\n' {
-			p.in.advance(len(line))
-		} else {
-			p.in.discardLine()
-		}
+		inside = line[len(line)-1] != '\n'
+		p.in.advance(len(line))
 	}
+}
+
+// delimits reports whether a line ends a part of a multipart that is open.
+func (p *parser) delimits(line []byte) bool {
+	if len(line) <= 2 || line[0] != '-' || line[1] != '-' {
+		return false
+	}
+	level, _ := p.match(line)
+	return level >= 0
 }
 
 // parseFields makes fields of a header without its empty line.

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 	"testing/iotest"
@@ -184,6 +185,28 @@ func TestParseBounds(t *testing.T) {
 			t.Errorf("subject %q, to %q, body %d", p.Header.Get("Subject"), p.Header.Get("To"), p.BodySize)
 		}
 	})
+}
+
+// What is read in pieces says the same as what is in memory.
+func TestLongHeaderLinesAreWhole(t *testing.T) {
+	for _, n := range []int{100, bufferSize/2 - 4, bufferSize / 2, bufferSize, 3 * bufferSize} {
+		value := strings.Repeat("y", n)
+		for name, letter := range map[string]string{
+			"a long line":             "X: " + value + "\r\nTo: z\r\n\r\nbody\r\n",
+			"one that goes on":        "X: " + value + "\r\n more\r\nTo: z\r\n\r\nbody\r\n",
+			"one with blanks":         "X: " + strings.Repeat("y ", n/2) + "\r\nTo: z\r\n\r\nbody\r\n",
+			"one with the dashes in":  "Content-Type: multipart/mixed; boundary=b\r\n\r\n--b\r\nX: " + value + "--b\r\nTo: z\r\n\r\nx\r\n--b--\r\n",
+			"one that ends the text":  "To: z\r\nX: " + value,
+			"one that is no field":    value + "\r\nTo: z\r\n\r\nbody\r\n",
+			"one with bare line ends": "X: " + value + "\nTo: z\n\nbody\n",
+		} {
+			want := ParseText([]byte(letter))
+			got, err := Parse(iotest.HalfReader(strings.NewReader(letter)))
+			if err != nil || !reflect.DeepEqual(got, want) {
+				t.Errorf("%s of %d octets is read in another way than in memory: %v", name, n, err)
+			}
+		}
+	}
 }
 
 func TestParseReportsTheReadersError(t *testing.T) {

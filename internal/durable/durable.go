@@ -75,20 +75,6 @@ func (s *FS) open(kind OpKind, path string, flags int, perm iofs.FileMode) (*Fil
 	return f, nil
 }
 
-// openFile opens without the runtime's poller: regular files are always ready,
-// and registering them costs a system call each.
-func openFile(path string, flags int, perm iofs.FileMode) (*os.File, error) {
-	for {
-		fd, err := syscall.Open(path, flags|syscall.O_CLOEXEC, uint32(perm.Perm()))
-		if err == nil {
-			return os.NewFile(uintptr(fd), path), nil
-		}
-		if err != syscall.EINTR {
-			return nil, &iofs.PathError{Op: "open", Path: path, Err: err}
-		}
-	}
-}
-
 // Rename gives a file another name, and never replaces what has that name:
 // fs.ErrExist then. The names are durable after a SyncDir of their directories.
 func (s *FS) Rename(from, to string) error {
@@ -114,8 +100,8 @@ func (s *FS) RenameUnique(from, to string) error {
 	if err == nil || !errors.Is(err, iofs.ErrExist) && !errors.Is(err, iofs.ErrNotExist) {
 		return err
 	}
-	_, left := os.Lstat(from)
-	_, there := os.Lstat(to)
+	_, left := s.Lstat(from)
+	_, there := s.Lstat(to)
 	if errors.Is(left, iofs.ErrNotExist) && there == nil {
 		return nil
 	}
@@ -172,7 +158,7 @@ func (s *FS) Mkdir(path string, perm iofs.FileMode) error {
 
 // MkdirAll makes a directory and what is missing of the way to it, durably.
 func (s *FS) MkdirAll(path string, perm iofs.FileMode) error {
-	st, err := os.Stat(path)
+	st, err := s.Stat(path)
 	if err == nil {
 		if !st.IsDir() {
 			return &iofs.PathError{Op: "mkdir", Path: path, Err: syscall.ENOTDIR}
@@ -232,7 +218,7 @@ func (s *FS) Same(f *File, path string) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	there, err := os.Stat(path)
+	there, err := s.Stat(path)
 	if errors.Is(err, iofs.ErrNotExist) {
 		return false, nil
 	}

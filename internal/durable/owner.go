@@ -3,7 +3,6 @@ package durable
 import (
 	"errors"
 	"fmt"
-	"os"
 	"os/user"
 	"runtime"
 	"strconv"
@@ -15,70 +14,76 @@ import (
 // nothing is ever done for root in particular.
 type Owner struct{ UID, GID int }
 
-// As gives an FS that makes, names and removes files with the ids of o and no
-// other rights; only root can do that. It shares the syncs of directories with s.
+// As gives an FS that opens, makes, names and removes files with the ids of o and
+// no other rights; only root can do that. A file once open needs none. It shares the syncs of directories with s.
 func (s *FS) As(o Owner) *FS {
 	as := *s
 	as.owner = o
 	return &as
 }
 
+// Owner is in whose name s works.
+func (s *FS) Owner() Owner { return s.owner }
+
 // Do runs f, which asks things of a file system that FS has no method for, in the
 // name that s works in.
 func (s *FS) Do(f func() error) error { return s.owner.Do(f) }
 
 // Do runs f with the ids of o for everything that f asks of a file system. It
-// takes a thread for that, not the process.
+// takes the thread that it runs on for that, not the process, and f must not hand
+// on to other goroutines what is to be asked in this name. A thread that cannot be
+// brought back stays with its goroutine and ends with it.
 func (o Owner) Do(f func() error) error {
 	if o == (Owner{}) {
 		return f()
 	}
-	done := make(chan error)
-	go func() { done <- o.run(f) }()
-	return <-done
-}
-
-// run is the goroutine of Do. If its thread cannot be brought back it stays
-// locked, and so ends with the goroutine.
-func (o Owner) run(f func() error) error {
 	runtime.LockOSThread()
-	groups, err := unix.Getgroups()
-	if err == nil {
-		err = o.become()
+	was, err := o.become()
+	defer was.comeBack()
+	if err != nil {
+		return err
 	}
-	if err == nil {
-		err = f()
-	}
-	back := setFSIDs(Owner{os.Geteuid(), os.Getegid()})
-	if back == nil && len(groups) == 0 {
-		runtime.UnlockOSThread()
-	}
-	return err
+	return f()
 }
 
-// become takes the ids for this thread. The calls of package syscall for groups
-// would take them for all threads.
-func (o Owner) become() error {
+// become takes the ids for this thread, and gives those that it had. The calls of
+// package syscall for groups would take them for all threads. What root is in
+// besides is dropped for good: root needs no group for anything.
+func (o Owner) become() (was Owner, err error) {
 	if o.UID <= 0 || o.GID <= 0 {
-		return fmt.Errorf("work as uid %d, gid %d: %w", o.UID, o.GID, unix.EINVAL)
+		return fsIDs(), fmt.Errorf("work as uid %d, gid %d: %w", o.UID, o.GID, unix.EINVAL)
 	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
-		return fmt.Errorf("work as uid %d: set groups: %w", o.UID, errno)
+	if n, _, _ := unix.RawSyscall(unix.SYS_GETGROUPS, 0, 0, 0); n != 0 {
+		if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, 0, 0, 0); errno != 0 {
+			return fsIDs(), fmt.Errorf("work as uid %d: set groups: %w", o.UID, errno)
+		}
 	}
 	return setFSIDs(o)
 }
 
-// setFSIDs sets what this thread is for file systems. The kernel's calls report
-// no failure, only what was in force; -1 changes nothing.
-func setFSIDs(o Owner) error {
-	unix.SetfsgidRetGid(o.GID)
-	unix.SetfsuidRetUid(o.UID)
-	uid, _ := unix.SetfsuidRetUid(-1)
-	gid, _ := unix.SetfsgidRetGid(-1)
-	if uid != o.UID || gid != o.GID {
-		return fmt.Errorf("work as uid %d, gid %d: %w", o.UID, o.GID, unix.EPERM)
+// comeBack ends what become began.
+func (o Owner) comeBack() {
+	if _, err := setFSIDs(o); err == nil {
+		runtime.UnlockOSThread()
 	}
-	return nil
+}
+
+// fsIDs is what this thread is for file systems; -1 changes nothing.
+func fsIDs() Owner {
+	gid, _ := unix.SetfsgidRetGid(-1)
+	uid, _ := unix.SetfsuidRetUid(-1)
+	return Owner{uid, gid}
+}
+
+// setFSIDs sets it, and gives what it was. The kernel's calls report no failure,
+// only what was in force.
+func setFSIDs(o Owner) (was Owner, err error) {
+	was.GID, _ = unix.SetfsgidRetGid(o.GID)
+	was.UID, _ = unix.SetfsuidRetUid(o.UID)
+	if fsIDs() != o {
+		err = fmt.Errorf("work as uid %d, gid %d: %w", o.UID, o.GID, unix.EPERM)
+	}
+	return was, err
 }
 
 // OwnerFor is who works for root: an account, with the first group of its uid if

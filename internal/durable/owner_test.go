@@ -92,3 +92,100 @@ func TestThreadsAreRootsAgainAfterwards(t *testing.T) {
 	}
 	all.Wait()
 }
+
+// his makes a directory of an owner's and gives an FS in his name.
+func his(t *testing.T) (as *durable.FS, dir string) {
+	t.Helper()
+	dir = filepath.Join(mailtest.RootDir(t), "his")
+	s, who := durable.New(), durable.Owner{UID: 1500, GID: 1501}
+	if err := errors.Join(s.Mkdir(dir, 0o700), s.Chown(dir, who)); err != nil {
+		t.Fatal(err)
+	}
+	return s.As(who), dir
+}
+
+func TestWhatLinksLeadToIsReadByTheirOwner(t *testing.T) {
+	as, dir := his(t)
+	secret := mailtest.RootDir(t)
+	os.Chmod(secret, 0o700)
+	os.WriteFile(secret+"/f", []byte("of root"), 0o600)
+	if err := errors.Join(os.Symlink(secret+"/f", dir+"/file"), os.Symlink(secret, dir+"/dir")); err != nil {
+		t.Fatal(err)
+	}
+	var st syscall.Stat_t
+	_, open := as.Open(dir + "/file")
+	_, fd := as.OpenFD(dir+"/file", os.O_RDONLY, 0)
+	_, read := as.ReadFile(dir + "/file")
+	_, write := as.OpenFile(dir+"/file", os.O_WRONLY, 0)
+	_, list := as.ReadDir(dir + "/dir")
+	_, stat := as.Stat(dir + "/dir/f")
+	_, lstat := as.Lstat(dir + "/dir/f")
+	for what, err := range map[string]error{
+		"open": open, "open fd": fd, "read": read, "write": write, "list": list, "stat": stat, "lstat": lstat,
+		"stat into": as.StatInto(dir+"/dir/f", &st),
+	} {
+		if !errors.Is(err, iofs.ErrPermission) {
+			t.Errorf("%s: %v, want that it is not permitted", what, err)
+		}
+	}
+	if _, err := as.Lstat(dir + "/file"); err != nil {
+		t.Errorf("of the link itself: %v", err)
+	}
+}
+
+func TestAnOwnersFilesAreRead(t *testing.T) {
+	as, dir := his(t)
+	if err := as.WriteFile(dir+"/f", []byte("text"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if text, err := as.ReadFile(dir + "/f"); string(text) != "text" || err != nil {
+		t.Errorf("%q, %v", text, err)
+	}
+	if files, err := as.ReadDir(dir); len(files) != 1 || err != nil {
+		t.Errorf("%d files, %v", len(files), err)
+	}
+	var st syscall.Stat_t
+	if err := as.StatInto(dir+"/f", &st); err != nil || st.Uid != 1500 {
+		t.Errorf("of %d, %v", st.Uid, err)
+	}
+}
+
+func TestAStepWithinAStepLeavesTheOwner(t *testing.T) {
+	as, dir := his(t)
+	err := as.Do(func() error {
+		if err := as.Mkdir(dir+"/a", 0o700); err != nil {
+			return err
+		}
+		return os.Mkdir(dir+"/b", 0o700)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if uid, _ := uidOf(t, dir+"/b"); uid != 1500 {
+		t.Errorf("made by %d after a step within", uid)
+	}
+	os.Mkdir(dir+"/c", 0o700)
+	if uid, _ := uidOf(t, dir+"/c"); uid != 0 {
+		t.Errorf("made by %d after all steps", uid)
+	}
+}
+
+func TestStepsTakeNoMemory(t *testing.T) {
+	as, dir := his(t)
+	var st syscall.Stat_t
+	if n := testing.AllocsPerRun(100, func() { as.StatInto(dir, &st) }); n > 1 { // the path for the kernel
+		t.Errorf("%v allocations", n)
+	}
+}
+
+func BenchmarkStatOfAnOwner(b *testing.B) {
+	dir := b.TempDir()
+	var st syscall.Stat_t
+	for name, s := range map[string]*durable.FS{"self": durable.New(), "other": durable.New().As(durable.Owner{UID: 1500, GID: 1501})} {
+		b.Run(name, func(b *testing.B) {
+			for b.Loop() {
+				s.StatInto(dir, &st)
+			}
+		})
+	}
+}

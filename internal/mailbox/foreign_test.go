@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"syscall"
 	"testing"
 	"time"
@@ -94,9 +95,11 @@ func TestLettersThatMoveAllTheTime(t *testing.T) {
 	x.must(f.Sync(x.ctx))
 	want := f.View().UIDNext()
 	stop, done := make(chan struct{}), make(chan struct{})
+	var moved atomic.Int64
 	go func() {
 		defer close(done)
 		for n := 0; ; n++ {
+			moved.Add(1)
 			select {
 			case <-stop:
 				return
@@ -111,7 +114,7 @@ func TestLettersThatMoveAllTheTime(t *testing.T) {
 			}
 		}
 	}()
-	for end := time.Now().Add(200 * time.Millisecond); time.Now().Before(end); { // how long it is tried, nothing that is waited for
+	for n := 0; n < 30 || moved.Load() < 3000; n++ {
 		x.must(f.Sync(x.ctx))
 	}
 	close(stop)

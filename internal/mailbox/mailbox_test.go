@@ -388,7 +388,7 @@ func TestSubscribersHearOfMail(t *testing.T) {
 			cancel := f.Subscribe(told)
 			defer cancel()
 			x.deliver("a\n")
-			deadline := time.After(20 * time.Second)
+			deadline := time.After(time.Minute)
 			for f.View().Len() == 0 {
 				select {
 				case <-told:

@@ -32,7 +32,7 @@ func (m *model) validity(d int) uint32 {
 // not missed.
 func (m *model) look(i int, o order) report {
 	m.t.Helper()
-	for end := time.Now().Add(5 * time.Second); ; {
+	for end := time.Now().Add(time.Minute); ; {
 		o.Since = m.last[o.Folder].modseq
 		r := m.order(i, o, "look")
 		m.never(o.Folder, r)

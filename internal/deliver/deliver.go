@@ -103,7 +103,7 @@ func (l *Local) Begin(ctx context.Context, box Mailbox, from address.Address) (*
 	}
 	letter := &Letter{
 		Letter: m, fs: fs, who: who, box: box, loop: loopFinder{address: box.Address.String()},
-		quota: quota.New(fs, maildir.Root(box.Dir), l.Quota),
+		quota: quota.New(fs, maildir.Root(fs, box.Dir), l.Quota),
 	}
 	if _, err := m.Write(finalFields(from, box.Address)); err != nil {
 		m.Discard()

@@ -113,7 +113,7 @@ func (b *box) insert(items []item) (uids []uint32, err error) {
 // and is still there makes room first.
 func (b *box) room(ctx context.Context, items []item) error {
 	err := b.quota.Check(usage(items))
-	if errors.Is(err, ErrOverQuota) && b.store.payAccount(ctx, maildir.Root(b.dir)) > 0 {
+	if errors.Is(err, ErrOverQuota) && b.store.payAccount(ctx, maildir.Root(b.store.fs, b.dir)) > 0 {
 		err = b.quota.Check(usage(items))
 	}
 	return err

@@ -29,7 +29,7 @@ func (f *Folder) Cache(v *View) *mailcache.Cache {
 	}
 	if b.cache == nil && !f.closed.Load() {
 		name := fmt.Sprintf("%s %d", v.MailboxID(), v.validity)
-		b.cache, b.cacheOf = mailcache.Open(b.path(cacheName), name, v.length), of
+		b.cache, b.cacheOf = mailcache.Open(b.store.fs, b.path(cacheName), name, v.length), of
 	}
 	return b.cache
 }

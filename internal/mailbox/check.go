@@ -87,7 +87,7 @@ func (c *checker) note(n int, format string) {
 // log reads the log and compares the snapshot with it.
 func (c *checker) log() error {
 	b := c.b
-	rep, err := mboxlog.Inspect(b.path(logName), -1, b)
+	rep, err := mboxlog.Inspect(b.store.fs, b.path(logName), -1, b)
 	if errors.Is(err, fs.ErrNotExist) {
 		c.found = append(c.found, Finding{Text: "there is no log: no session has been here yet"})
 		return nil
@@ -116,7 +116,7 @@ func (c *checker) log() error {
 
 // snapshot looks whether the snapshot says what the log said at its position.
 func (c *checker) snapshot(rep mboxlog.Report) error {
-	s, err := mboxlog.OpenSnapshot(c.b.path(snapName))
+	s, err := mboxlog.OpenSnapshot(c.b.store.fs, c.b.path(snapName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
@@ -130,7 +130,7 @@ func (c *checker) snapshot(rep mboxlog.Report) error {
 		return nil
 	}
 	then := newBox(c.b.store, c.b.dir)
-	if _, err := mboxlog.Inspect(c.b.path(logName), s.Position.Offset, then); err != nil {
+	if _, err := mboxlog.Inspect(c.b.store.fs, c.b.path(logName), s.Position.Offset, then); err != nil {
 		return err
 	}
 	var st state

@@ -581,7 +581,7 @@ func TestUIDVALIDITYGrowsInTheWholeTree(t *testing.T) {
 	}
 	hidden := filepath.Join(filepath.Dir(root), ".maildir")
 	x.must(maildir.Init(durable.New(), hidden, 0o700))
-	if got := maildir.Root(hidden); got != hidden {
+	if got := maildir.Root(durable.New(), hidden); got != hidden {
 		t.Errorf("maildir.Root(%q) = %q", hidden, got)
 	}
 	for text, want := range map[string]uint32{"": 0, "5\n7\n6\n": 7, "5\n12": 12, "x\n-1\n99999999999\n3\n": 3} {

@@ -54,7 +54,7 @@ const ones40 = 1<<40 - 1
 
 // loadSnapshot takes the state from the snapshot, if that is of our log.
 func (b *box) loadSnapshot() {
-	s, err := mboxlog.OpenSnapshot(b.path(snapName))
+	s, err := mboxlog.OpenSnapshot(b.store.fs, b.path(snapName))
 	if err != nil {
 		return
 	}

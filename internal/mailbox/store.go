@@ -81,7 +81,7 @@ func (s *Store) FS() *durable.FS { return s.fs }
 
 // Quota is that of the account which the folder in dir belongs to.
 func (s *Store) Quota(dir string) *quota.Quota {
-	return quota.New(s.fs, maildir.Root(dir), s.o.Quota)
+	return quota.New(s.fs, maildir.Root(s.fs, dir), s.o.Quota)
 }
 
 // Open opens the folder whose new/, cur/ and tmp/ are below dir. Letters that

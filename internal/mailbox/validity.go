@@ -21,7 +21,7 @@ const validityName = "postbag.uidvalidity"
 // with Dovecot: max(now, last + 1), or notes given, if it is not 0, as one that has
 // been given by another server. It is on the disk when nextValidity returns.
 func nextValidity(s *Store, dir string, given uint32) (uint32, error) {
-	root := maildir.Root(dir)
+	root := maildir.Root(s.fs, dir)
 	f, err := s.fs.OpenAppend(filepath.Join(root, validityName), 0o600)
 	if err != nil {
 		return 0, err

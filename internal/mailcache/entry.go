@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
-	"os"
 	"time"
 )
 
@@ -61,7 +60,7 @@ func (c *Cache) flush() {
 	}
 	if _, err := c.file.Write(c.pending); err != nil {
 		c.broken.Store(true)
-		os.Remove(c.path) // perhaps a part of a frame is there
+		c.fs.Remove(c.path) // perhaps a part of a frame is there
 	} else if !c.written() {
 		c.restart()
 	}

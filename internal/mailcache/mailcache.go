@@ -40,6 +40,8 @@ import (
 	"sync"
 	"sync/atomic"
 	"time"
+
+	"postbag/internal/durable"
 )
 
 // An Entry is what is known of a letter. It must not be changed.
@@ -54,6 +56,7 @@ type Entry struct {
 
 // A Cache is the file of one folder. It is safe for concurrent use.
 type Cache struct {
+	fs           *durable.FS
 	path, folder string
 
 	mu      sync.Mutex
@@ -85,12 +88,12 @@ const (
 
 var castagnoli = crc32.MakeTable(crc32.Castagnoli)
 
-// Open uses the file at path for a folder, whose name here stands for its
+// Open uses the file at path, by way of fs, for a folder, whose name here stands for its
 // identity: another folder in its place has another one. A file with far more
 // entries than the folder has letters is begun anew. Whatever is wrong with the
 // file is no error.
-func Open(path, folder string, letters int) *Cache {
-	c := &Cache{path: path, folder: folder, waiting: map[uint32]Entry{}}
+func Open(fs *durable.FS, path, folder string, letters int) *Cache {
+	c := &Cache{fs: fs, path: path, folder: folder, waiting: map[uint32]Entry{}}
 	c.open()
 	if len(c.index) > 2*letters+spare {
 		c.begin()
@@ -106,7 +109,7 @@ func (c *Cache) head() []byte { return []byte("postbag cache 2 " + c.folder + "\
 
 // open opens the file and reads its frames, or begins it anew.
 func (c *Cache) open() {
-	f, err := os.OpenFile(c.path, os.O_RDWR|os.O_APPEND, 0)
+	f, err := c.fs.OpenFile(c.path, os.O_RDWR|os.O_APPEND, 0)
 	if err == nil {
 		c.use(f)
 		head := make([]byte, len(c.head()))
@@ -130,8 +133,8 @@ func (c *Cache) use(f *os.File) {
 // begin puts a new file in the place of the old one. Others go on with theirs
 // until they open the folder again.
 func (c *Cache) begin() {
-	os.Remove(c.path)
-	f, err := os.OpenFile(c.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
+	c.fs.Remove(c.path)
+	f, err := c.fs.OpenFile(c.path, os.O_RDWR|os.O_APPEND|os.O_CREATE|os.O_EXCL, 0o600)
 	if err == nil {
 		_, err = f.Write(c.head())
 	}

@@ -11,6 +11,7 @@ import (
 	"testing"
 	"time"
 
+	"postbag/internal/durable"
 	"postbag/internal/mailtest"
 )
 
@@ -36,7 +37,7 @@ func (c *Cache) mustHave(t *testing.T, from, to int) {
 }
 
 func TestADateKeepsItsZone(t *testing.T) {
-	c := Open(filepath.Join(t.TempDir(), "cache"), "F", 9)
+	c := Open(durable.New(), filepath.Join(t.TempDir(), "cache"), "F", 9)
 	defer c.Close()
 	for n, zone := range []int{0, -7 * 3600, 20700, 99*3600 + 99*60} {
 		sent := time.Date(1601, 2, 3, 23, 59, 58, 0, time.FixedZone("", zone))
@@ -56,11 +57,11 @@ func fill(c *Cache, from, to int) {
 
 func TestWhatWasPutIsThereAgain(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
-	c := Open(path, "F1 7", 5000)
+	c := Open(durable.New(), path, "F1 7", 5000)
 	fill(c, 1, 3000)
 	c.mustHave(t, 1, 3000) // some of it not yet in the file
 	c.Close()
-	c = Open(path, "F1 7", 5000)
+	c = Open(durable.New(), path, "F1 7", 5000)
 	defer c.Close()
 	c.mustHave(t, 1, 3000)
 	c.mustHave(t, 7, 7) // backwards
@@ -71,10 +72,10 @@ func TestWhatWasPutIsThereAgain(t *testing.T) {
 
 func TestAnotherFolderInItsPlaceHasNothing(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
-	c := Open(path, "F1 7", 5000)
+	c := Open(durable.New(), path, "F1 7", 5000)
 	fill(c, 1, 10)
 	c.Close()
-	c = Open(path, "F1 8", 5000)
+	c = Open(durable.New(), path, "F1 8", 5000)
 	defer c.Close()
 	if _, ok := c.Reader().Get(1); ok {
 		t.Error("it has the other folder's")
@@ -86,13 +87,13 @@ func TestAnotherFolderInItsPlaceHasNothing(t *testing.T) {
 
 func TestLettersThatAreGoneDoNotGatherForEver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
-	c := Open(path, "F", 0)
+	c := Open(durable.New(), path, "F", 0)
 	fill(c, 1, spare+1)
 	c.Close()
-	c = Open(path, "F", 1)
+	c = Open(durable.New(), path, "F", 1)
 	c.mustHave(t, 1, spare+1)
 	c.Close()
-	c = Open(path, "F", 0)
+	c = Open(durable.New(), path, "F", 0)
 	defer c.Close()
 	if _, ok := c.Reader().Get(1); ok {
 		t.Error("it has kept them")
@@ -101,8 +102,8 @@ func TestLettersThatAreGoneDoNotGatherForEver(t *testing.T) {
 
 func TestTwoWritersSeeEachOthersEntries(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
-	a := Open(path, "F", 5000)
-	b := Open(path, "F", 5000)
+	a := Open(durable.New(), path, "F", 5000)
+	b := Open(durable.New(), path, "F", 5000)
 	defer a.Close()
 	defer b.Close()
 	var wg sync.WaitGroup
@@ -131,7 +132,7 @@ func TestDamageIsNeverShown(t *testing.T) {
 		"garbage behind it": func(t *testing.T, path string, text []byte) { write(t, path, append(text, make([]byte, 100)...)) },
 	} {
 		path := filepath.Join(t.TempDir(), "cache")
-		c := Open(path, "F", 5000)
+		c := Open(durable.New(), path, "F", 5000)
 		fill(c, 1, 20)
 		c.Close()
 		text, err := os.ReadFile(path)
@@ -139,7 +140,7 @@ func TestDamageIsNeverShown(t *testing.T) {
 			t.Fatal(err)
 		}
 		harm(t, path, text)
-		c = Open(path, "F", 5000)
+		c = Open(durable.New(), path, "F", 5000)
 		for n := 1; n <= 20; n++ {
 			if e, ok := c.Reader().Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
 				t.Errorf("%s: letter %d: %+v", name, n, e)
@@ -171,7 +172,7 @@ func write(t *testing.T, path string, text []byte) {
 }
 
 func TestADirectoryThatTakesNothing(t *testing.T) {
-	c := Open(filepath.Join(t.TempDir(), "none", "cache"), "F", 9)
+	c := Open(durable.New(), filepath.Join(t.TempDir(), "none", "cache"), "F", 9)
 	defer c.Close()
 	c.Put(1, entry(1))
 	if _, ok := c.Reader().Get(1); ok {
@@ -181,7 +182,7 @@ func TestADirectoryThatTakesNothing(t *testing.T) {
 
 func TestTheFileCanBeCutUnderIt(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
-	c := Open(path, "F", 5000)
+	c := Open(durable.New(), path, "F", 5000)
 	defer c.Close()
 	fill(c, 1, 5000)
 	c.Flush()
@@ -202,7 +203,7 @@ func TestTheFileCanBeCutUnderIt(t *testing.T) {
 func FuzzFile(f *testing.F) {
 	dir := mailtest.Memory(f)
 	path := filepath.Join(dir, "cache")
-	c := Open(path, "F", 5000)
+	c := Open(durable.New(), path, "F", 5000)
 	fill(c, 1, 3)
 	c.Close()
 	text, err := os.ReadFile(path)
@@ -214,7 +215,7 @@ func FuzzFile(f *testing.F) {
 	f.Add([]byte("postbag cache 2 F\n"))
 	f.Fuzz(func(t *testing.T, text []byte) {
 		write(t, path, text)
-		c := Open(path, "F", 5000)
+		c := Open(durable.New(), path, "F", 5000)
 		defer c.Close()
 		for n := range 5 {
 			if e, ok := c.Reader().Get(uint32(n)); ok && !reflect.DeepEqual(e, entry(n)) {
@@ -226,7 +227,7 @@ func FuzzFile(f *testing.F) {
 			c.Flush()
 		}
 		c.mustHave(t, 1, 7)
-		again := Open(path, "F", 5000)
+		again := Open(durable.New(), path, "F", 5000)
 		defer again.Close()
 		again.mustHave(t, 1, 7)
 	})

@@ -2,13 +2,14 @@ package maildir
 
 import (
 	"encoding/base64"
-	"os"
 	"path/filepath"
 	"strings"
 	"unicode/utf16"
 	"unicode/utf8"
 
 	"github.com/emersion/go-maildir/maildirpp"
+
+	"postbag/internal/durable"
 )
 
 // utf7 is the base64 of modified UTF-7, RFC 3501 section 5.1.3: a comma where
@@ -158,12 +159,12 @@ func Split(dir string) (names []string, ok bool) {
 // Root is the directory that the tree of a folder begins at: Maildir++ folders
 // are directories beside the cur/ of a Maildir whose names begin with a dot. A
 // Maildir that is itself called ~/.maildir is its own root.
-func Root(dir string) string {
+func Root(fs *durable.FS, dir string) string {
 	above := filepath.Dir(dir)
 	if !strings.HasPrefix(filepath.Base(dir), ".") {
 		return dir
 	}
-	if st, err := os.Stat(filepath.Join(above, "cur")); err != nil || !st.IsDir() {
+	if st, err := fs.Stat(filepath.Join(above, "cur")); err != nil || !st.IsDir() {
 		return dir
 	}
 	return above

@@ -238,7 +238,7 @@ func Finish(fs *durable.FS, dir, tmp, name string, thorough bool) (found bool, e
 	err = fs.Rename(filepath.Join(dir, "tmp", tmp), filepath.Join(dir, "new", name))
 	switch {
 	case errors.Is(err, iofs.ErrNotExist) && thorough:
-		if found, err = has(dir, name); err != nil || !found {
+		if found, err = has(fs, dir, name); err != nil || !found {
 			return false, err
 		}
 	case errors.Is(err, iofs.ErrExist):

@@ -160,7 +160,7 @@ func Deliver(fs *durable.FS, dir, hostname string, now time.Time, r io.Reader) (
 // elsewhere gets its old date as modification time while it still lies in tmp/.
 func Clean(fs *durable.FS, dir string, olderThan time.Duration) error {
 	tmp := filepath.Join(dir, "tmp")
-	files, err := os.ReadDir(tmp)
+	files, err := fs.ReadDir(tmp)
 	if err != nil {
 		return fmt.Errorf("clean %s: %w", tmp, err)
 	}
@@ -168,7 +168,7 @@ func Clean(fs *durable.FS, dir string, olderThan time.Duration) error {
 	var errs []error
 	for _, f := range files {
 		at := filepath.Join(tmp, f.Name())
-		st, err := os.Lstat(at)
+		st, err := fs.Lstat(at)
 		if err != nil || !st.Mode().IsRegular() || !changed(st).Before(before) {
 			continue
 		}
@@ -188,9 +188,9 @@ func changed(st iofs.FileInfo) time.Time {
 }
 
 // IsMaildir reports whether dir has the three directories of a Maildir.
-func IsMaildir(dir string) bool {
+func IsMaildir(fs *durable.FS, dir string) bool {
 	for _, sub := range subdirs {
-		if st, err := os.Stat(filepath.Join(dir, sub)); err != nil || !st.IsDir() {
+		if st, err := fs.Stat(filepath.Join(dir, sub)); err != nil || !st.IsDir() {
 			return false
 		}
 	}
@@ -199,9 +199,9 @@ func IsMaildir(dir string) bool {
 
 // has reports whether new/ or cur/ of dir has a letter with that base name,
 // whatever its flags.
-func has(dir, base string) (bool, error) {
+func has(fs *durable.FS, dir, base string) (bool, error) {
 	for _, sub := range subdirs[1:] {
-		files, err := os.ReadDir(filepath.Join(dir, sub))
+		files, err := fs.ReadDir(filepath.Join(dir, sub))
 		if err != nil {
 			return false, err
 		}

@@ -273,10 +273,10 @@ func TestInitAgainLeavesWhatIsThere(t *testing.T) {
 	fs := durable.New()
 	dir := newMaildir(t, fs)
 	os.WriteFile(filepath.Join(dir, "new", "a"), nil, 0o600)
-	if err := Init(fs, dir, 0o700); err != nil || !IsMaildir(dir) || len(names(t, dir, "new")) != 1 {
+	if err := Init(fs, dir, 0o700); err != nil || !IsMaildir(fs, dir) || len(names(t, dir, "new")) != 1 {
 		t.Errorf("%v", err)
 	}
-	if IsMaildir(filepath.Dir(dir)) {
+	if IsMaildir(fs, filepath.Dir(dir)) {
 		t.Error("its parent is one")
 	}
 }

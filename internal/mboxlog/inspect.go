@@ -2,7 +2,8 @@ package mboxlog
 
 import (
 	"fmt"
-	"os"
+
+	"postbag/internal/durable"
 )
 
 // A Report is what Inspect found.
@@ -17,8 +18,8 @@ type Report struct {
 
 // Inspect reads a log without changing it and gives r all that is sound up to
 // limit; everything when that is negative.
-func Inspect(path string, limit int64, r Reader) (Report, error) {
-	b, err := os.ReadFile(path)
+func Inspect(fs *durable.FS, path string, limit int64, r Reader) (Report, error) {
+	b, err := fs.ReadFile(path)
 	if err != nil {
 		return Report{}, fmt.Errorf("inspect %s: %w", path, err)
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 
 	"postbag/internal/durable"
 )
@@ -158,7 +157,7 @@ func (l *Log) settle() error {
 // when it is negative), with a KindDamage frame wherever frames are missing
 // between them, and goes on with that.
 func (l *Log) salvage(r Reader, limit int64) error {
-	b, err := os.ReadFile(l.path)
+	b, err := l.fs.ReadFile(l.path)
 	if err != nil {
 		return fmt.Errorf("salvage %s: %w", l.path, err)
 	}

@@ -250,7 +250,7 @@ func TestSnapshot(t *testing.T) {
 		t.Fatal(err)
 	}
 	put(t, l, r, "three")
-	s, err := OpenSnapshot(path)
+	s, err := OpenSnapshot(durable.New(), path)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -300,7 +300,7 @@ func snapshotHolds(t *testing.T, path string, b []byte) bool {
 	if err := os.WriteFile(path, b, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s, err := OpenSnapshot(path)
+	s, err := OpenSnapshot(durable.New(), path)
 	if err != nil {
 		return false
 	}

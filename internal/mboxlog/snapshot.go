@@ -60,8 +60,8 @@ func WriteSnapshot(fs *durable.FS, path string, p Position, sections ...[]byte) 
 }
 
 // OpenSnapshot opens the snapshot at path; any fault of it is ErrSnapshot.
-func OpenSnapshot(path string) (*Snapshot, error) {
-	f, err := os.Open(path)
+func OpenSnapshot(fs *durable.FS, path string) (*Snapshot, error) {
+	f, err := fs.Open(path)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrSnapshot, err)
 	}

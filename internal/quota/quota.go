@@ -79,7 +79,8 @@ type Quota struct {
 	limit Limit
 }
 
-// New gives the quota of the account whose INBOX is the Maildir at root. The
+// New gives the quota of the account whose INBOX is the Maildir at root. fs works in
+// the name of its owner, who may have put there whatever he wants. The
 // limit is the configured one; where none is, the file's own first line counts,
 // and an account without the file has no limit.
 func New(fs *durable.FS, root string, limit Limit) *Quota { return &Quota{fs, root, limit} }
@@ -97,18 +98,17 @@ func (q *Quota) State() (limit Limit, usage Usage, err error) {
 	return limit, usage, err
 }
 
-// do runs f in the name of the account, if there is anything to do: the file is
-// its owner's, who may have put there whatever he wants.
+// do runs f if there is anything to do.
 func (q *Quota) do(f func() error) error {
 	if !q.Kept() {
 		return nil
 	}
-	return q.fs.Do(f)
+	return f()
 }
 
 // Kept reports whether what comes and goes is to be noted.
 func (q *Quota) Kept() bool {
-	_, err := os.Lstat(q.path())
+	_, err := q.fs.Lstat(q.path())
 	return !errors.Is(err, os.ErrNotExist) || !q.limit.None()
 }
 
@@ -139,7 +139,7 @@ func (q *Quota) check(add Usage) error {
 // cannot be noted is found when they are counted the next time.
 func (q *Quota) Note(change Usage) {
 	q.do(func() error {
-		f, err := os.OpenFile(q.path(), os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+		f, err := q.fs.OpenFile(q.path(), os.O_WRONLY|os.O_APPEND|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 		if err != nil {
 			return err // the next Check makes the file, if there is a limit
 		}
@@ -164,7 +164,7 @@ func (q *Quota) path() string { return filepath.Join(q.root, fileName) }
 
 // read gives what the file says, and makes it anew where that is due.
 func (q *Quota) read() (state, error) {
-	text, changed, err := readFile(q.path())
+	text, changed, err := readFile(q.fs, q.path())
 	if errors.Is(err, os.ErrNotExist) {
 		if q.limit.None() {
 			return state{}, nil
@@ -190,8 +190,8 @@ func (q *Quota) read() (state, error) {
 }
 
 // readFile reads as much of the file as one may have.
-func readFile(path string) (text []byte, changed time.Time, err error) {
-	f, err := os.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
+func readFile(fs *durable.FS, path string) (text []byte, changed time.Time, err error) {
+	f, err := fs.OpenFile(path, os.O_RDONLY|syscall.O_NOFOLLOW|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, changed, err
 	}
@@ -215,7 +215,7 @@ func (q *Quota) count(limit Limit) (s state, err error) {
 	s = state{limit: limit, lines: 1, counted: time.Now()}
 	for range counts {
 		var calm bool
-		if s.usage, calm, err = countLetters(q.root); err != nil {
+		if s.usage, calm, err = countLetters(q.fs, q.root); err != nil {
 			return s, fmt.Errorf("count letters of %s: %w", q.root, err)
 		}
 		if calm {

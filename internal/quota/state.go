@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"postbag/internal/durable"
 	"postbag/internal/maildir"
 )
 
@@ -85,8 +86,8 @@ func parseLimit(line string) (l Limit, ok bool) {
 
 // countLetters counts what is in the folders of a Maildir; calm is false when
 // letters came or went meanwhile.
-func countLetters(root string) (u Usage, calm bool, err error) {
-	files, err := os.ReadDir(root)
+func countLetters(fs *durable.FS, root string) (u Usage, calm bool, err error) {
+	files, err := fs.ReadDir(root)
 	if err != nil {
 		return u, false, err
 	}
@@ -99,7 +100,7 @@ func countLetters(root string) (u Usage, calm bool, err error) {
 	}
 	for _, dir := range dirs {
 		for _, sub := range []string{"new", "cur"} {
-			part, still, err := countDir(filepath.Join(dir, sub))
+			part, still, err := countDir(fs, filepath.Join(dir, sub))
 			if err != nil && !os.IsNotExist(err) {
 				return u, false, err
 			}
@@ -110,33 +111,33 @@ func countLetters(root string) (u Usage, calm bool, err error) {
 }
 
 // countDir counts one directory.
-func countDir(dir string) (u Usage, calm bool, err error) {
-	before, err := os.Stat(dir)
+func countDir(fs *durable.FS, dir string) (u Usage, calm bool, err error) {
+	before, err := fs.Stat(dir)
 	if err != nil {
 		return u, os.IsNotExist(err), err
 	}
-	files, err := os.ReadDir(dir)
+	files, err := fs.ReadDir(dir)
 	if err != nil {
 		return u, false, err
 	}
 	for _, f := range files {
-		if size, ok := sizeOf(f); ok {
+		if size, ok := sizeOf(fs, dir, f); ok {
 			u = u.Add(Usage{size, 1})
 		}
 	}
-	after, err := os.Stat(dir)
+	after, err := fs.Stat(dir)
 	return u, err == nil && after.ModTime().Equal(before.ModTime()), nil
 }
 
 // sizeOf gives the size of a letter; false for what is none.
-func sizeOf(f iofs.DirEntry) (int64, bool) {
+func sizeOf(fs *durable.FS, dir string, f iofs.DirEntry) (int64, bool) {
 	if f.IsDir() || strings.HasPrefix(f.Name(), ".") {
 		return 0, false
 	}
 	if n := maildir.ParseName(f.Name()); n.Size >= 0 {
 		return n.Size, true
 	}
-	st, err := f.Info()
+	st, err := fs.Lstat(filepath.Join(dir, f.Name()))
 	if err != nil {
 		return 0, false // gone meanwhile
 	}

@@ -55,14 +55,14 @@ func Lock(fsys *durable.FS, file string, wait time.Duration) (l *DotLock, ok boo
 
 // forgotten reports whether nobody is left who would give the lock back.
 func (l *DotLock) forgotten(hostname string) bool {
-	st, err := os.Stat(l.path)
+	st, err := l.fs.Stat(l.path)
 	if err != nil {
 		return false
 	}
 	if time.Since(st.ModTime()) > staleAge {
 		return true
 	}
-	text, _ := os.ReadFile(l.path)
+	text, _ := l.fs.ReadFile(l.path)
 	number, host, _ := strings.Cut(string(text), ":")
 	pid, err := strconv.Atoi(number)
 	return err == nil && pid > 0 && hostname != "" && host == hostname && syscall.Kill(pid, 0) == syscall.ESRCH

@@ -148,7 +148,7 @@ func (d *Daemon) MakeMaildir(a auth.Account) (string, error) {
 	if own := os.Geteuid(); a.UID >= 0 && a.UID != own {
 		return "", fmt.Errorf("open Maildir %s: it belongs to uid %d, and this process has %d", dir, a.UID, own)
 	}
-	if maildir.IsMaildir(dir) {
+	if maildir.IsMaildir(d.FS, dir) {
 		return dir, nil
 	}
 	return dir, maildir.Init(d.FS, dir, 0o700)

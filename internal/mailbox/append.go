@@ -124,8 +124,8 @@ func (b *box) room(ctx context.Context, items []item) error {
 func (s *Store) payAccount(ctx context.Context, root string) (n int) {
 	s.mu.Lock()
 	var boxes []*box
-	for dir, b := range s.boxes {
-		if dir == root || filepath.Dir(dir) == root {
+	for at, b := range s.boxes {
+		if at.dir == root || filepath.Dir(at.dir) == root {
 			boxes = append(boxes, b)
 		}
 	}

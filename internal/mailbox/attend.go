@@ -5,6 +5,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"postbag/internal/durable"
 )
 
 // completeTime is how long a program may take between making a directory and what
@@ -30,18 +32,18 @@ func (s *Store) Attend(dir string, f func()) (cancel func()) {
 		return func() {}
 	}
 	who := &follower{f}
-	w.attend(dir, who)
+	w.attend(s.fs, dir, who)
 	return func() { w.unattend(dir, who) }
 }
 
-func (w *watcher) attend(dir string, who *follower) {
+func (w *watcher) attend(by *durable.FS, dir string, who *follower) {
 	w.change.Lock()
 	defer w.change.Unlock()
 	a, first := w.follow(dir, who)
 	if !first || w.notify == nil {
 		return
 	}
-	if err := w.notify.Add(dir); err != nil {
+	if err := w.addWatch(by, dir); err != nil {
 		w.store.o.Log.Warn("cannot watch names of folders, looking by the clock", "dir", dir, "err", err)
 		return
 	}

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -119,7 +118,7 @@ func (b *box) open(ctx context.Context) error {
 	if b.log != nil {
 		return nil
 	}
-	if st, err := os.Stat(b.path("cur")); err != nil {
+	if st, err := b.store.fs.Stat(b.path("cur")); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
 			err = ErrGone
 		}
@@ -145,7 +144,7 @@ func (b *box) open(ctx context.Context) error {
 // cannot, whoever needs it says so.
 func (b *box) complete() {
 	for _, sub := range []string{"new", "tmp"} {
-		if _, err := os.Stat(b.path(sub)); errors.Is(err, fs.ErrNotExist) {
+		if _, err := b.store.fs.Stat(b.path(sub)); errors.Is(err, fs.ErrNotExist) {
 			if b.store.fs.Mkdir(b.path(sub), 0o700) == nil {
 				b.store.fs.SyncDir(b.dir)
 			}
@@ -241,7 +240,7 @@ func (b *box) closeSnap() {
 func (b *box) well() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.st.born && !b.st.damaged && b.log.Settled() && b.st.inode == inode(b.dir)
+	return b.st.born && !b.st.damaged && b.log.Settled() && b.st.inode == b.inode()
 }
 
 // refresh reads what other processes have written, without a lock. It may not
@@ -325,10 +324,10 @@ func (b *box) published() bool {
 
 func mailboxID(id [16]byte) string { return "F" + hex.EncodeToString(id[:]) }
 
-// inode is the inode number of a directory; 0 when it is not there.
-func inode(dir string) uint64 {
+// inode is the inode number of the folder; 0 when it is not there.
+func (b *box) inode() uint64 {
 	var st syscall.Stat_t
-	if err := syscall.Stat(dir, &st); err != nil {
+	if err := b.store.fs.StatInto(b.dir, &st); err != nil {
 		return 0
 	}
 	return st.Ino

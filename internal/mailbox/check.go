@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 
 	"postbag/internal/maildir"
@@ -22,7 +21,7 @@ type Finding struct {
 // Check looks at a folder's log, snapshot and files, and changes nothing. The
 // folder may be in use; what is just being done then shows as a note.
 func (s *Store) Check(dir string) ([]Finding, error) {
-	if _, err := os.Stat(filepath.Join(dir, "cur")); err != nil {
+	if _, err := s.fs.Stat(filepath.Join(dir, "cur")); err != nil {
 		return nil, fmt.Errorf("check %s: %w", dir, gone(err))
 	}
 	c := &checker{b: newBox(s, dir)}
@@ -108,7 +107,7 @@ func (c *checker) log() error {
 	if rep.Head {
 		c.note(int(rep.Tail), logName+": %d octets of an unfinished record at the end")
 	}
-	if _, err := os.Stat(b.path(logName + ".bad")); err == nil {
+	if _, err := b.store.fs.Stat(b.path(logName + ".bad")); err == nil {
 		c.found = append(c.found, Finding{Text: logName + ".bad: a log that was damaged once"})
 	}
 	return c.snapshot(rep)
@@ -193,16 +192,16 @@ func (c *checker) files() error {
 }
 
 func (c *checker) coming(uid uint32, tmp string) error {
-	_, err := os.Stat(c.b.path("tmp/" + tmp))
+	_, err := c.b.store.fs.Stat(c.b.path("tmp/" + tmp))
 	if r := c.b.st.rows.find(uid); err != nil && r != nil {
-		_, err = os.Stat(c.b.path(c.b.st.where(r)))
+		_, err = c.b.store.fs.Stat(c.b.path(c.b.st.where(r)))
 	}
 	return err
 }
 
 // file looks at a letter's file.
 func (c *checker) file(at string) {
-	st, err := os.Lstat(c.b.path(at))
+	st, err := c.b.store.fs.Lstat(c.b.path(at))
 	if err != nil {
 		return // gone meanwhile
 	}

@@ -81,8 +81,8 @@ func (d *difference) sortFresh() {
 // back the older, which is the one in new/ or with other flags; of two files it
 // is the one that was read under this UID.
 func (b *box) stays(r *row, first, second *entry) bool {
-	x, err1 := os.Lstat(b.path(first.at))
-	y, err2 := os.Lstat(b.path(second.at))
+	x, err1 := b.store.fs.Lstat(b.path(first.at))
+	y, err2 := b.store.fs.Lstat(b.path(second.at))
 	if err1 == nil && err2 == nil && !os.SameFile(x, y) {
 		return b.st.where(r) == first.at
 	}

@@ -31,7 +31,7 @@ func (f *Folder) Content(ctx context.Context, l *Letter) (*Content, error) {
 	b := f.b
 	c := &Content{}
 	err := b.reach(ctx, l.UID, func(path string) (err error) {
-		c.file, err = openLetter(path)
+		c.file, err = openLetter(b.store.fs, path)
 		return err
 	})
 	if err != nil {

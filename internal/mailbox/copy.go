@@ -7,8 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
-	"os"
 
+	"postbag/internal/durable"
 	"postbag/internal/maildir"
 )
 
@@ -151,14 +151,14 @@ func (b *box) bring(ctx context.Context, src *box, uid uint32, a arrival) (item,
 		return b.duplicate(path, a.tmp)
 	})
 	if it.size = n.Size; err == nil && n.Size < 0 {
-		it.size = fileSize(tmp)
+		it.size = b.fileSize(tmp)
 	}
 	return it, err
 }
 
 // fileSize is the size of a file; 0 when it is not there.
-func fileSize(path string) int64 {
-	st, err := os.Lstat(path)
+func (b *box) fileSize(path string) int64 {
+	st, err := b.store.fs.Lstat(path)
 	if err != nil {
 		return 0
 	}
@@ -183,12 +183,15 @@ func (b *box) link(path, tmp string) error {
 
 // duplicate copies a letter's octets, where no link can be made.
 func (b *box) duplicate(path, unique string) error {
-	from, err := os.Open(path)
+	from, err := b.store.fs.Open(path)
 	if err != nil {
 		return err
 	}
 	defer from.Close()
 	st, err := from.Stat()
+	if err == nil && !st.Mode().IsRegular() {
+		err = &fs.PathError{Op: "copy", Path: path, Err: durable.ErrNotRegular}
+	}
 	if err != nil {
 		return err
 	}

@@ -316,7 +316,7 @@ func (b *box) sizeAt(at string) int64 {
 	if n := maildir.ParseName(filepath.Base(at)); n.Size >= 0 {
 		return n.Size
 	}
-	return fileSize(b.path(at))
+	return b.fileSize(b.path(at))
 }
 
 func (p *payer) takeAway(uid uint32, at string, alone bool) error {
@@ -408,14 +408,14 @@ func (b *box) certify(f func() error) error {
 // nobody else has the folder open, else those that are a day old.
 func (b *box) sweep() {
 	dir := b.path(expungedDir)
-	files, err := os.ReadDir(dir)
+	files, err := b.store.fs.ReadDir(dir)
 	if err != nil {
 		return // most folders have none
 	}
 	alone := b.alone()
 	left := 0
 	for _, f := range files {
-		st, err := f.Info()
+		st, err := b.store.fs.Lstat(filepath.Join(dir, f.Name()))
 		if err != nil || !alone && b.store.o.Now().Sub(changed(st)) < expungedAge {
 			left++
 			continue

@@ -5,6 +5,8 @@ import (
 	"io"
 	"io/fs"
 	"syscall"
+
+	"postbag/internal/durable"
 )
 
 // A letterFile is a letter's file, open for reading. Beside os.File it spares
@@ -17,19 +19,12 @@ type letterFile struct {
 	size int64 // as it was at the opening; files of letters do not grow
 }
 
-var errNoFile = errors.New("no regular file")
-
-func openLetter(path string) (*letterFile, error) {
-	for {
-		fd, err := syscall.Open(path, syscall.O_RDONLY|syscall.O_NONBLOCK|syscall.O_CLOEXEC, 0) // it may be a pipe
-		if errors.Is(err, syscall.EINTR) {
-			continue
-		}
-		if err != nil {
-			return nil, &fs.PathError{Op: "open", Path: path, Err: err}
-		}
-		return &letterFile{fd: fd, path: path}, nil
+func openLetter(by *durable.FS, path string) (*letterFile, error) {
+	fd, err := by.OpenFD(path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe
+	if err != nil {
+		return nil, err
 	}
+	return &letterFile{fd: fd, path: path}, nil
 }
 
 // look makes sure that it is a letter's file, and learns its size. Reading
@@ -40,7 +35,7 @@ func (f *letterFile) look() error {
 		return &fs.PathError{Op: "stat", Path: f.path, Err: err}
 	}
 	if st.Mode&syscall.S_IFMT != syscall.S_IFREG {
-		return &fs.PathError{Op: "open", Path: f.path, Err: errNoFile}
+		return &fs.PathError{Op: "open", Path: f.path, Err: durable.ErrNotRegular}
 	}
 	f.size = st.Size
 	return nil

@@ -183,7 +183,7 @@ const settleStep = 10_000
 // leaves in both, is the same letter.
 func (b *box) moveNew() (more bool, err error) {
 	l := &listing{}
-	if err := l.read(b.path("new"), "new", b.st.keys.mask()); err != nil {
+	if err := l.read(b.store.fs, b.path("new"), "new", b.st.keys.mask()); err != nil {
 		return false, gone(err)
 	}
 	moved := 0
@@ -267,7 +267,7 @@ func (f *Folder) Internal(ctx context.Context, l *Letter) (time.Time, error) {
 	b.mu.Unlock()
 	var st os.FileInfo
 	err := b.reach(ctx, l.UID, func(path string) (err error) {
-		st, err = os.Stat(path)
+		st, err = b.store.fs.Stat(path)
 		return err
 	})
 	if err != nil {

@@ -35,7 +35,7 @@ func (b *box) follow(ctx context.Context, now stamps) (bool, error) {
 // are there.
 func (b *box) followNew(ctx context.Context, now stamps) (bool, error) {
 	l := &listing{}
-	if err := l.read(b.path("new"), "new", b.st.keys.mask()); err != nil {
+	if err := l.read(b.store.fs, b.path("new"), "new", b.st.keys.mask()); err != nil {
 		return false, gone(err)
 	}
 	names := map[string]bool{}

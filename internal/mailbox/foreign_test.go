@@ -289,7 +289,7 @@ func abandon(s *Store) {
 	s.mu.Lock()
 	s.closed = true
 	boxes := s.boxes
-	s.boxes = map[string]*box{}
+	s.boxes = map[place]*box{}
 	w := s.watch
 	s.watch = nil
 	s.mu.Unlock()

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"slices"
 	"strconv"
 	"strings"
@@ -138,7 +137,7 @@ func (d *decoder) keys() (names [maxKeys]string) {
 
 // keysStamp tells whether dovecot-keywords has changed.
 func (b *box) keysStamp() stamp {
-	st, err := os.Stat(b.path(keywordsName))
+	st, err := b.store.fs.Stat(b.path(keywordsName))
 	if err != nil {
 		return stamp{}
 	}
@@ -167,7 +166,7 @@ func (b *box) learnKeys() error {
 // readKeys reads dovecot-keywords; none when there is none. Lines that make no
 // sense are passed over.
 func (b *box) readKeys() (names [maxKeys]string, err error) {
-	text, err := os.ReadFile(b.path(keywordsName))
+	text, err := b.store.fs.ReadFile(b.path(keywordsName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return names, nil
 	}
@@ -234,7 +233,7 @@ func (b *box) extendKeys(missing map[string]string) error {
 		}
 	}
 	path := b.path(keywordsName)
-	if err := b.store.fs.WriteFile(path, []byte(text.String()), modeOf(path)); err != nil {
+	if err := b.store.fs.WriteFile(path, []byte(text.String()), b.modeOf(path)); err != nil {
 		return err
 	}
 	return b.learnKeys()

@@ -75,7 +75,7 @@ func (b *box) release() {
 //	another inode     a copy of a folder: the same letters, another MAILBOXID
 func (b *box) settle() error {
 	m := b.st.meta
-	was := inode(b.dir)
+	was := b.inode()
 	switch {
 	case !b.st.born:
 		m.modseq = max(b.st.modseq, modseqAt(b.store.o.Now()))

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"io"
-	"os"
 	"time"
 
 	"postbag/internal/maildir"
@@ -62,7 +61,7 @@ func (b *box) verbatim(l **maildir.Letter, chunk []byte, in *wireReader) (int64,
 	if err := old.Sync(time.Time{}); err != nil {
 		return 0, err // what it had not written yet
 	}
-	begun, err := os.Open(b.path("tmp/" + old.Unique()))
+	begun, err := b.store.fs.Open(b.path("tmp/" + old.Unique()))
 	if err != nil {
 		return 0, err
 	}

@@ -17,6 +17,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"postbag/internal/durable"
 	"postbag/internal/maildir"
 )
 
@@ -57,7 +58,7 @@ func (b *box) stamps() (s stamps, err error) {
 	youngest := int64(0)
 	for i, sub := range subdirs {
 		var st syscall.Stat_t
-		if err := syscall.Stat(b.path(sub), &st); err != nil {
+		if err := b.store.fs.StatInto(b.path(sub), &st); err != nil {
 			return s, fmt.Errorf("stat %s: %w", b.path(sub), err)
 		}
 		s.sub[i] = stamp{st.Ino, st.Mtim, st.Ctim}
@@ -139,7 +140,7 @@ func (b *box) list() (*listing, error) {
 		return nil, gone(err)
 	}
 	for _, sub := range subdirs {
-		if err := l.read(b.path(sub), sub, b.st.keys.mask()); err != nil {
+		if err := l.read(b.store.fs, b.path(sub), sub, b.st.keys.mask()); err != nil {
 			return nil, gone(err)
 		}
 	}
@@ -149,15 +150,15 @@ func (b *box) list() (*listing, error) {
 	return l, nil
 }
 
-func (l *listing) read(dir, sub string, mask Flags) error {
-	d, err := os.Open(dir)
+func (l *listing) read(by *durable.FS, dir, sub string, mask Flags) error {
+	d, err := by.OpenFD(dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
 		return err
 	}
-	defer d.Close()
+	defer syscall.Close(d)
 	buf := make([]byte, 64<<10)
 	for {
-		n, err := syscall.ReadDirent(int(d.Fd()), buf)
+		n, err := syscall.ReadDirent(d, buf)
 		if err == syscall.EINTR {
 			continue
 		}
@@ -167,13 +168,13 @@ func (l *listing) read(dir, sub string, mask Flags) error {
 		if n <= 0 {
 			return nil
 		}
-		l.parse(dir, sub, mask, buf[:n])
+		l.parse(by, dir, sub, mask, buf[:n])
 	}
 }
 
 // parse takes entries as getdents64(2) gives them: inode 8, offset 8, length 2,
 // type 1, name with a zero octet at its end.
-func (l *listing) parse(dir, sub string, mask Flags, b []byte) {
+func (l *listing) parse(by *durable.FS, dir, sub string, mask Flags, b []byte) {
 	for len(b) > 19 {
 		size := int(binary.NativeEndian.Uint16(b[16:]))
 		name, _, _ := bytes.Cut(b[19:size], []byte{0})
@@ -186,7 +187,7 @@ func (l *listing) parse(dir, sub string, mask Flags, b []byte) {
 		e.flags &= mask
 		if kind == syscall.DT_UNKNOWN {
 			// A file system that does not tell.
-			if st, err := os.Lstat(filepath.Join(dir, e.at[4:])); err == nil && st.IsDir() {
+			if st, err := by.Lstat(filepath.Join(dir, e.at[4:])); err == nil && st.IsDir() {
 				continue
 			}
 		}
@@ -204,7 +205,7 @@ func entryAt(at string) entry {
 
 // exists reports whether there is a file at a place below the folder.
 func (b *box) exists(at string) (bool, error) {
-	st, err := os.Lstat(b.path(at))
+	st, err := b.store.fs.Lstat(b.path(at))
 	if errors.Is(err, fs.ErrNotExist) {
 		return false, nil
 	}

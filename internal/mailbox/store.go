@@ -44,17 +44,33 @@ type Options struct {
 // A Store gives out folders. A process has one: its sessions on a folder share
 // the folder's state, and all folders share one inotify instance. It is safe
 // for concurrent use.
+//
+// Every path below a folder is gone in the name of the owner of the Store's FS:
+// what somebody has put into his Maildir, links too, leads us nowhere where he
+// could not go himself. As gives the Store of an account with another owner.
 type Store struct {
 	fs *durable.FS
-	o  Options
+	*shared
+}
+
+// shared is what the Stores of all owners have together.
+type shared struct {
+	o Options
 
 	mu     sync.Mutex
-	boxes  map[string]*box // by directory
+	boxes  map[place]*box
 	closed bool
 	watch  *watcher
 	work   sync.WaitGroup // goroutines that pay debts and look for changes
 	ctx    context.Context
 	stop   context.CancelFunc
+}
+
+// A place is what a box is of. Who comes to a directory in another name has
+// another box, as other processes have.
+type place struct {
+	dir   string
+	owner durable.Owner
 }
 
 // NewStore makes a Store. It starts nothing until folders are opened.
@@ -71,12 +87,16 @@ func NewStore(fs *durable.FS, o Options) *Store {
 	if o.LockWait == 0 {
 		o.LockWait = 10 * time.Second
 	}
-	s := &Store{fs: fs, o: o, boxes: map[string]*box{}}
+	s := &Store{fs: fs, shared: &shared{o: o, boxes: map[place]*box{}}}
 	s.ctx, s.stop = context.WithCancel(context.Background())
 	return s
 }
 
-// FS is what the Store changes files with.
+// As gives a Store that does everything in the name of somebody: see durable.FS.
+// It is closed with s.
+func (s *Store) As(who durable.Owner) *Store { return &Store{fs: s.fs.As(who), shared: s.shared} }
+
+// FS is what the Store looks at and changes files with.
 func (s *Store) FS() *durable.FS { return s.fs }
 
 // Quota is that of the account which the folder in dir belongs to.
@@ -110,10 +130,11 @@ func (s *Store) take(dir string) (*box, error) {
 	if s.closed {
 		return nil, ErrClosed
 	}
-	b := s.boxes[dir]
+	at := place{dir, s.fs.Owner()}
+	b := s.boxes[at]
 	if b == nil {
 		b = newBox(s, dir)
-		s.boxes[dir] = b
+		s.boxes[at] = b
 	}
 	b.users++
 	return b, nil
@@ -134,7 +155,7 @@ func (s *Store) give(b *box) {
 	b.close()
 	s.mu.Lock()
 	if b.users == 0 {
-		delete(s.boxes, b.dir)
+		delete(s.boxes, place{b.dir, s.fs.Owner()})
 	}
 	s.mu.Unlock()
 }

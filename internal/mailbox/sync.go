@@ -253,8 +253,8 @@ func randomID() uint64 {
 // as new.
 func (b *box) part(twins []twin) error {
 	for _, t := range twins {
-		extra, err1 := os.Lstat(b.path(t.extra))
-		keeps, err2 := os.Lstat(b.path(t.keeps))
+		extra, err1 := b.store.fs.Lstat(b.path(t.extra))
+		keeps, err2 := b.store.fs.Lstat(b.path(t.keeps))
 		if errors.Is(err1, fs.ErrNotExist) || errors.Is(err2, fs.ErrNotExist) {
 			continue
 		}

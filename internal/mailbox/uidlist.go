@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"slices"
 	"syscall"
 
@@ -50,7 +49,7 @@ func newRegister(l *uidlist.List, kept bool) *register {
 // there is one: Dovecot's under its lock. The folder's own lock is held.
 func (b *box) withRegister(f func(r *register) error) error {
 	r := b.courier()
-	if _, err := os.Stat(b.path(uidlist.Dovecot)); err == nil {
+	if _, err := b.store.fs.Stat(b.path(uidlist.Dovecot)); err == nil {
 		lock, ok, err := uidlist.Lock(b.store.fs, b.path(uidlist.Dovecot), b.store.o.LockWait)
 		if err == nil && !ok {
 			err = inUse(uidlist.Dovecot)
@@ -76,7 +75,7 @@ func (b *box) withRegister(f func(r *register) error) error {
 // readRegister reads what has been added to Dovecot's list, or all of it when
 // it is another file than before.
 func (b *box) readRegister() (*register, error) {
-	f, err := os.Open(b.path(uidlist.Dovecot))
+	f, err := b.store.fs.Open(b.path(uidlist.Dovecot))
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil, nil
 	}
@@ -107,8 +106,8 @@ func (b *box) readRegister() (*register, error) {
 }
 
 // modeOf is the mode that a file has, for the one that replaces it.
-func modeOf(path string) fs.FileMode {
-	if st, err := os.Stat(path); err == nil {
+func (b *box) modeOf(path string) fs.FileMode {
+	if st, err := b.store.fs.Stat(path); err == nil {
 		return st.Mode().Perm()
 	}
 	return 0o600
@@ -117,7 +116,7 @@ func modeOf(path string) fs.FileMode {
 func inodeOf(st fs.FileInfo) uint64 { return st.Sys().(*syscall.Stat_t).Ino }
 
 func (b *box) readList(name string) *uidlist.List {
-	text, err := os.ReadFile(b.path(name))
+	text, err := b.store.fs.ReadFile(b.path(name))
 	if err != nil {
 		return nil
 	}
@@ -278,5 +277,5 @@ func (b *box) rewriteList(add []uidlist.Record) error {
 		l.Next = max(l.Next, add[n-1].UID+1)
 	}
 	b.register = known{}
-	return b.store.fs.WriteFile(b.path(uidlist.Dovecot), l.Format(), modeOf(b.path(uidlist.Dovecot)))
+	return b.store.fs.WriteFile(b.path(uidlist.Dovecot), l.Format(), b.modeOf(b.path(uidlist.Dovecot)))
 }

@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
@@ -40,7 +39,7 @@ func nextValidity(s *Store, dir string, given uint32) (uint32, error) {
 	}
 	next := given
 	if next == 0 {
-		next = max(uint32(s.o.Now().Unix()), lastValidity(string(b))+1, dovecotValidity(root)+1)
+		next = max(uint32(s.o.Now().Unix()), lastValidity(string(b))+1, dovecotValidity(s.fs, root)+1)
 	}
 	line := strconv.FormatUint(uint64(next), 10) + "\n"
 	if n := len(b); n > 0 && b[n-1] != '\n' {
@@ -72,8 +71,8 @@ func lastValidity(text string) uint32 {
 const dovecotPrefix = "dovecot-uidvalidity."
 
 // dovecotValidity is the greatest of those; 0 when Dovecot was never there.
-func dovecotValidity(root string) (last uint32) {
-	files, err := os.ReadDir(root)
+func dovecotValidity(fs *durable.FS, root string) (last uint32) {
+	files, err := fs.ReadDir(root)
 	if err != nil {
 		return 0 // whoever makes a folder there says so
 	}

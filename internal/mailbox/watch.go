@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/fsnotify/fsnotify"
+
+	"postbag/internal/durable"
 )
 
 // pollEvery is how often folders that somebody waits on are looked at when
@@ -92,7 +94,11 @@ func (s *Store) unwatch(b *box) {
 func (w *watcher) add(b *box) {
 	w.change.Lock()
 	defer w.change.Unlock()
-	if !w.enter(b) {
+	switch entered, taken := w.enter(b); {
+	case taken:
+		w.byClock(b)
+		return
+	case !entered:
 		return
 	}
 	if w.notify == nil || !w.watch(b) {
@@ -104,18 +110,18 @@ func (w *watcher) add(b *box) {
 	b.kick()
 }
 
-// enter notes whose events those of a folder's directories are; false if that
-// is known already.
-func (w *watcher) enter(b *box) bool {
+// enter notes whose events those of a folder's directories are, unless that is
+// known already. They are taken by one who came to the folder in another name.
+func (w *watcher) enter(b *box) (entered, taken bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	if w.boxes[b.dir] == b {
-		return false
+	if there := w.boxes[b.dir]; there != nil {
+		return false, there != b
 	}
 	for _, dir := range b.watched() {
 		w.boxes[dir] = b
 	}
-	return true
+	return true, false
 }
 
 // byClock has a folder looked at by the clock from now on: it cannot be
@@ -131,13 +137,19 @@ func (b *box) watched() []string { return []string{b.dir, b.path("new"), b.path(
 
 func (w *watcher) watch(b *box) bool {
 	for i, dir := range b.watched() {
-		if err := w.notify.Add(dir); err != nil {
+		if err := w.addWatch(b.store.fs, dir); err != nil {
 			w.unwatch(b.watched()[:i])
 			w.store.o.Log.Warn("cannot watch folder, looking at it by the clock", "dir", b.dir, "err", err)
 			return false
 		}
 	}
 	return true
+}
+
+// addWatch watches a directory in the name of its owner, who may read it, then:
+// the kernel follows the path once, here, and the watch is of what it leads to.
+func (w *watcher) addWatch(by *durable.FS, dir string) error {
+	return by.Do(func() error { return w.notify.Add(dir) })
 }
 
 func (w *watcher) remove(b *box) {

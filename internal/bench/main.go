@@ -36,6 +36,7 @@ type options struct {
 	keep      bool
 	alone     bool // without Postfix
 	sessions  string
+	hosts     string
 }
 
 // A figure is one thing that can be measured.
@@ -72,7 +73,8 @@ func main() {
 	flag.IntVar(&o.idle, "idle", 10_000, "connections that do nothing")
 	flag.IntVar(&o.idlers, "idlers", 500, "sessions that wait")
 	flag.StringVar(&o.sessions, "sessions", "1,10,50", "sessions at the same time")
-	flag.BoolVar(&o.alone, "alone", false, "receive without Postfix, for what is quick")
+	flag.BoolVar(&o.alone, "alone", false, "receive and relay without Postfix, for what is quick")
+	flag.StringVar(&o.hosts, "hosts", "1,200", "hosts that relayed letters go to")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory")
 	flag.Parse()
 	fail(run(o))

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -13,9 +14,13 @@ import (
 const relaySessions = 10
 
 // relay measures letters from one client through the queue to another host, and
-// to two hundred.
+// to many.
 func relay(b *bench) error {
-	for _, hosts := range []int{1, 200} {
+	for _, text := range strings.Split(b.hosts, ",") {
+		hosts, err := strconv.Atoi(text)
+		if err != nil {
+			return err
+		}
 		sink, err := b.newSink(hosts)
 		if err != nil {
 			return err
@@ -25,11 +30,8 @@ func relay(b *bench) error {
 			return err
 		}
 		all := []contender{ours}
-		postfix, err := b.relayByPostfix(sink)
-		if err != nil {
-			fmt.Println("  without Postfix:", err)
-		} else {
-			all = append(all, postfix)
+		if !b.alone {
+			all = b.relayBesidePostfix(all, sink)
 		}
 		turns, err := b.takeTurns(all, relaySessions)
 		if err != nil {
@@ -39,6 +41,16 @@ func relay(b *bench) error {
 		compare(all, turns)
 	}
 	return nil
+}
+
+// relayBesidePostfix adds Postfix, where it can be started.
+func (b *bench) relayBesidePostfix(all []contender, s *sink) []contender {
+	postfix, err := b.relayByPostfix(s)
+	if err != nil {
+		fmt.Println("  without Postfix:", err)
+		return all
+	}
+	return append(all, postfix)
 }
 
 // A relayer is a server that sends all on.

@@ -118,19 +118,29 @@ func (a *attempt) deliver(ctx context.Context, only []string) error {
 		}
 		return err
 	}
-	var groups sync.WaitGroup
+	a.try(ctx, &g)
+	if a.failed != nil {
+		return a.failed
+	}
+	return a.expire(ctx)
+}
+
+// try makes the attempts of all groups at the same time.
+func (a *attempt) try(ctx context.Context, g *groups) {
+	alone := len(g.remote) == 1 && len(g.local) == 0
+	var others sync.WaitGroup
 	for key, group := range g.remote {
-		groups.Go(func() { a.remote(ctx, key, group) })
+		if alone {
+			a.remote(ctx, key, group)
+		} else {
+			others.Go(func() { a.remote(ctx, key, group) })
+		}
 	}
 	for key, group := range g.suspended {
 		a.putOff(ctx, key, group, g.why[key])
 	}
 	a.local(ctx, g.local)
-	groups.Wait()
-	if a.failed != nil {
-		return a.failed
-	}
-	return a.expire(ctx)
+	others.Wait()
 }
 
 // begin records the attempt before it is made. One that goes on where an earlier

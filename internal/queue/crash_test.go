@@ -138,8 +138,17 @@ func setUp(fs *durable.FS, root string) {
 	}
 }
 
-// queued takes a letter in, makes a pass, and crashes in both.
+// queued takes a letter in, makes a pass, and crashes in both; with the letter
+// read from the disk, and from memory.
 func queued(t *testing.T, to []string, boxes ...string) {
+	for name, most := range handOvers {
+		t.Run(name, func(t *testing.T) { queuedOnce(t, most, to, boxes...) })
+	}
+}
+
+var handOvers = map[string]int{"from the disk": 0, "from memory": maxHandedOver}
+
+func queuedOnce(t *testing.T, most int, to []string, boxes ...string) {
 	mailtest.Crash(t, mailtest.Scenario{
 		Setup: setUp,
 		Run: func(fs *durable.FS, root string) {
@@ -147,6 +156,7 @@ func queued(t *testing.T, to []string, boxes ...string) {
 			if err != nil {
 				t.Fatal(err)
 			}
+			r.Spool.HandOver(most)
 			submit(fs, in, "ESMTP", "", to...)
 			r.Once(context.Background())
 		},
@@ -214,19 +224,50 @@ func TestSeveralProcessesOnOneSpoolLoseNothing(t *testing.T) {
 		},
 		Recover: recoverQueue,
 		Check: func(root string, answers []string) error {
-			told := min(len(answers), 1)
-			if err := counts(root, told, "ann"); err != nil {
+			if err := counts(root, min(len(answers), 1), "ann"); err != nil {
 				return err
 			}
-			// RFC 1047: twice only where a 250 of the peer was not yet recorded.
-			before, since := taken(root, answers)
-			done := slices.Contains(answers, "done")
-			if before+since < told || since > 1 || done && since > 0 {
-				return fmt.Errorf("the peer had it %d times before, %d since; done: %t", before, since, done)
-			}
-			return nil
+			return peerHadIt(root, answers)
 		},
 	})
+}
+
+// peerHadIt checks that the peer has what was acknowledged, and twice only where
+// its 250 was not yet recorded (RFC 1047).
+func peerHadIt(root string, answers []string) error {
+	before, since := taken(root, answers)
+	done := slices.Contains(answers, "done")
+	if before+since < min(len(answers), 1) || since > 1 || done && since > 0 {
+		return fmt.Errorf("the peer had it %d times before, %d since; done: %t", before, since, done)
+	}
+	return nil
+}
+
+// A letter that is only for another host has no progress file when it comes from
+// memory.
+func TestALetterForAnotherHostIsNotLost(t *testing.T) {
+	for name, most := range handOvers {
+		t.Run(name, func(t *testing.T) {
+			mailtest.Crash(t, mailtest.Scenario{
+				Setup: setUp,
+				Run: func(fs *durable.FS, root string) {
+					r, in, err := program(fs, root)
+					must(t, err)
+					r.Spool.HandOver(most)
+					submit(fs, in, "ESMTP", "x@far.example", "eve@far.example")
+					must(t, r.Once(t.Context()))
+					fs.Answered("done")
+				},
+				Recover: recoverQueue,
+				Check: func(root string, answers []string) error {
+					if left := inQueue(root); len(left) > 0 {
+						return fmt.Errorf("in the queue: %q", left)
+					}
+					return peerHadIt(root, answers)
+				},
+			})
+		})
+	}
 }
 
 // Several sessions of one process share the syncs of one Maildir.

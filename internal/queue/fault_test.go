@@ -22,13 +22,14 @@ type told struct {
 }
 
 // offer takes a letter in, and makes a pass over the queue.
-func (x *told) offer(fs *durable.FS, root, proto, from string, to ...string) error {
+func (x *told) offer(fs *durable.FS, root string, most int, proto, from string, to ...string) error {
 	*x = told{}
 	r, in, err := program(fs, root)
 	if err != nil {
 		x.err = err
 		return err
 	}
+	r.Spool.HandOver(most)
 	env := &spool.Envelope{From: addr(from), Proto: proto, UID: -1}
 	for _, a := range to {
 		env.To = append(env.To, spool.Recipient{Address: addr(a)})
@@ -57,33 +58,36 @@ func TestEachFaultAtEachStepOfALettersWay(t *testing.T) {
 		{"the direct way of two", "LMTP", "x@far.example", []string{"ann@here.example", "bob@here.example"}, []string{"ann", "bob"}},
 		{"the queue", "ESMTP", "x@far.example", []string{"team@here.example", "ann@here.example"}, []string{"ann", "bob"}},
 		{"the queue, with another host", "ESMTP", "x@far.example", []string{"ann@here.example", "eve@far.example"}, []string{"ann", "peer took"}},
+		{"the queue, only for another host", "ESMTP", "x@far.example", []string{"eve@far.example"}, []string{"peer took"}},
 		{"a report", "ESMTP", "ann@here.example", []string{"nobody@here.example", "nobody2@here.example"}, []string{"ann"}},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			var said told
-			mailtest.Faults(t, mailtest.FaultScenario{
-				Setup: setUp,
-				Run: func(fs *durable.FS, root string) error {
-					return said.offer(fs, root, tt.proto, tt.from, tt.to...)
-				},
-				Check: func(root string, _ error) error {
-					if err := recoverQueue(durable.New(), root); err != nil {
-						return err
-					}
-					for i, box := range tt.boxes {
-						err := said.err
-						if said.errs != nil {
-							err = said.errs[i]
-						}
-						if err := arrived(root, box, err == nil, len(inQueue(root)) == 0); err != nil {
+		for name, most := range handOvers {
+			t.Run(tt.name+", "+name, func(t *testing.T) {
+				var said told
+				mailtest.Faults(t, mailtest.FaultScenario{
+					Setup: setUp,
+					Run: func(fs *durable.FS, root string) error {
+						return said.offer(fs, root, most, tt.proto, tt.from, tt.to...)
+					},
+					Check: func(root string, _ error) error {
+						if err := recoverQueue(durable.New(), root); err != nil {
 							return err
 						}
-					}
-					return nil
-				},
+						for i, box := range tt.boxes {
+							err := said.err
+							if said.errs != nil {
+								err = said.errs[i]
+							}
+							if err := arrived(root, box, err == nil, len(inQueue(root)) == 0); err != nil {
+								return err
+							}
+						}
+						return nil
+					},
+				})
 			})
-		})
+		}
 	}
 }
 

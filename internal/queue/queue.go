@@ -118,6 +118,9 @@ const (
 	// maxActive bounds the attempts at one time, and with them descriptors: each
 	// has up to three.
 	maxActive = 1000
+	// maxHandedOver bounds what is kept in memory of letters for their first
+	// attempt, those that are being attempted too.
+	maxHandedOver = 8 << 20
 	// takeover is how often a process that does not schedule looks whether it
 	// should.
 	takeover = 10 * time.Second

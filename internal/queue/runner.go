@@ -21,6 +21,8 @@ func (r *Runner) Run(ctx context.Context) error {
 	attempts, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
 	w := r.newWork(attempts, false)
+	r.Spool.HandOver(maxHandedOver)
+	defer r.Spool.HandOver(0)
 	listener, err := r.Spool.Listen(ctx)
 	if err != nil {
 		w.events.Trouble(ctx, "listen for the queue", err)

@@ -161,6 +161,9 @@ func (d *Draft) commit(dir, name string) error {
 		fs.Remove(to)
 		return err
 	}
+	if !d.wrote {
+		d.s.fresh.put(&fresh{d.env.ID, d.buf})
+	}
 	return nil
 }
 

@@ -102,6 +102,11 @@ func (s *Spool) loadEnvelope(e *Entry, id ID) error {
 	if err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
+	if strings.HasPrefix(e.file, "queue/new/") { // the first attempt may hold the message itself
+		if e.Active, err = locked(f); err != nil {
+			return fmt.Errorf("message %s: %w", id, err)
+		}
+	}
 	h, err := readHead(f)
 	switch {
 	case errors.Is(err, errDamaged):
@@ -157,7 +162,8 @@ func (s *Spool) peekProgress(e *Entry) error {
 		return fmt.Errorf("progress of %s: %w", e.ID, err)
 	}
 	e.replay(raw)
-	e.Active, err = locked(f)
+	working, err := locked(f)
+	e.Active = e.Active || working
 	return err
 }
 

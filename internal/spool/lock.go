@@ -1,6 +1,7 @@
 package spool
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -22,7 +23,7 @@ import (
 // time.
 type Locked struct {
 	s     *Spool
-	file  *durable.File // the progress file, locked
+	file  *durable.File // the progress file, locked; nil: there is none yet
 	entry *Entry
 	seq   uint32 // of the last record
 	sure  uint32 // of the last durable one
@@ -34,6 +35,11 @@ type Locked struct {
 	moving sync.RWMutex // of entry.file: a message may be read while it goes to cur/
 
 	err error // the first failed Record; nothing is recorded after it
+
+	fresh   *fresh        // the message, if it is in memory
+	message *durable.File // and its file, locked
+	held    []Event       // noted, and to be written once there is a progress file
+	removed bool
 }
 
 // Lock takes a message to work on. It does not wait: ErrLocked when somebody
@@ -41,6 +47,9 @@ type Locked struct {
 func (s *Spool) Lock(ctx context.Context, id ID) (*Locked, error) {
 	if _, err := ParseID(string(id)); err != nil {
 		return nil, err
+	}
+	if l := s.lockFresh(id); l != nil {
+		return l, nil
 	}
 	if _, err := s.find(id); err != nil && !errors.Is(err, ErrUnknown) {
 		return nil, err
@@ -105,6 +114,9 @@ func (l *Locked) reload(id ID, file string) error {
 	if err != nil {
 		return err
 	}
+	if e.Active { // somebody makes the first attempt
+		return ErrLocked
+	}
 	raw, err := readAll(l.file)
 	if err != nil {
 		return err
@@ -157,7 +169,8 @@ func (l *Locked) Record(ctx context.Context, events ...Event) error {
 }
 
 // Note is Record without the disk: what it adds survives the end of this process,
-// but not a power cut before the next Sync, Record or Remove.
+// but not a power cut before the next Sync, Record or Remove. Of a fresh message (see
+// HandOver) it survives neither: nobody else knows of its first attempt before that.
 func (l *Locked) Note(ctx context.Context, events ...Event) error {
 	if l.err != nil {
 		return l.err
@@ -169,7 +182,11 @@ func (l *Locked) Note(ctx context.Context, events ...Event) error {
 		// Nothing is cut off here: what follows the damage is to be salvaged.
 		return fmt.Errorf("record progress of %s: %w", l.ID(), l.entry.Damage)
 	}
-	if err := l.append(events); err != nil {
+	note := l.append
+	if l.file == nil {
+		note = l.hold
+	}
+	if err := note(events); err != nil {
 		return l.fail(err)
 	}
 	for _, e := range events {
@@ -184,7 +201,7 @@ func (l *Locked) Note(ctx context.Context, events ...Event) error {
 // the next record.
 func (l *Locked) fail(err error) error {
 	l.err = fmt.Errorf("record progress of %s: %w", l.ID(), err)
-	if l.file.Truncate(l.good) == nil {
+	if l.file != nil && l.file.Truncate(l.good) == nil {
 		l.file.Sync()
 	}
 	return l.err
@@ -218,7 +235,10 @@ func (l *Locked) Sync() error {
 	if l.err != nil || !l.owed {
 		return l.err
 	}
-	err := l.file.Sync()
+	err := l.write()
+	if err == nil {
+		err = l.file.Sync()
+	}
 	if err == nil && !l.named {
 		err = l.s.fs.SyncDir(l.s.Path("queue/progress"))
 	}
@@ -271,6 +291,10 @@ func (l *Locked) Begin(ctx context.Context, next Event) error {
 // message must then not complete it. It may be called while another goroutine
 // records.
 func (l *Locked) Open() (io.ReadCloser, error) {
+	if l.fresh != nil {
+		h := l.entry.head
+		return &body{f: io.NopCloser(bytes.NewReader(l.fresh.raw[h.size:])), id: l.ID(), left: h.length, want: h.crc}, nil
+	}
 	l.moving.RLock()
 	defer l.moving.RUnlock()
 	return l.s.open(l.entry)
@@ -303,7 +327,7 @@ func (s *Spool) open(e *Entry) (io.ReadCloser, error) {
 
 // A body reads a message and checks it.
 type body struct {
-	f    *os.File
+	f    io.ReadCloser
 	id   ID
 	left int64
 	crc  uint32
@@ -336,36 +360,47 @@ func (b *body) Close() error { return b.f.Close() }
 // a crash. The message goes first: progress without a message means nothing and
 // is cleaned, a message without progress would look as if it had lost it.
 func (l *Locked) Remove(ctx context.Context) error {
-	fs := l.s.fs
-	name := l.ID().fileName()
 	l.s.NoteEnd(l.ID(), l.ending()) // before it is gone: who misses it then finds this
+	l.removed = true
+	if err := l.removeMessage(); err != nil {
+		if l.file == nil {
+			_ = l.Sync() // what was held is to be known when the message is found again
+		}
+		return fmt.Errorf("remove message %s: %w", l.ID(), err)
+	}
+	if err := l.s.fs.Remove(l.s.progressPath(l.ID())); err != nil && !errors.Is(err, iofs.ErrNotExist) {
+		return fmt.Errorf("remove progress of %s: %w", l.ID(), err)
+	}
+	return nil
+}
+
+func (l *Locked) removeMessage() error {
+	fs, name := l.s.fs, l.ID().fileName()
 	// It may have moved to cur/ without a sync: then both directories, so that it
 	// cannot come back in the one it left. In new/ alone it has never moved.
 	dirs := []string{l.s.Path("queue/new")}
 	names := []string{"queue/new/" + name, "queue/cur/" + name + ":2,"}
+	if l.file == nil { // nobody has ever moved it
+		names = names[:1]
+	}
 	if !slices.Contains(names, l.entry.file) { // a Maildir tool has given it flags
 		names = append(names, l.entry.file)
 	}
 	for _, file := range names {
 		err := fs.Remove(l.s.Path(file))
 		if err != nil && !errors.Is(err, iofs.ErrNotExist) {
-			return fmt.Errorf("remove message %s: %w", l.ID(), err)
+			return err
 		}
 		if err == nil && strings.HasPrefix(file, "queue/cur/") {
 			dirs = append(dirs, l.s.Path("queue/cur"))
 		}
 	}
-	if err := fs.SyncDir(dirs...); err != nil {
-		return fmt.Errorf("remove message %s: %w", l.ID(), err)
-	}
-	if err := fs.Remove(l.s.progressPath(l.ID())); err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return fmt.Errorf("remove progress of %s: %w", l.ID(), err)
-	}
-	return nil
+	return fs.SyncDir(dirs...)
 }
 
 // Unlock gives the message back.
 func (l *Locked) Unlock() {
+	l.leave()
 	if l.file != nil {
 		l.file.Close() // gives the lock up too
 		l.file = nil

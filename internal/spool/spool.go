@@ -65,6 +65,8 @@ type Spool struct {
 	listener *Listener       // the scheduler, if it runs in this process
 	refused  map[string]bool // drops that have been reported as refused
 
+	fresh handover // what was queued here a moment ago
+
 	openEndings sync.Once
 	ended       *endings // see NoteEnd
 }

@@ -136,7 +136,10 @@ func (w *work) early(ctx context.Context, e *spool.Entry) bool {
 		return false
 	}
 	about, err := w.Spool.Lookup(ctx, e.About)
-	return err == nil && !about.Stopped() && !slices.Contains(about.Progress.Reports, e.ID)
+	if err != nil {
+		return !errors.Is(err, spool.ErrUnknown) // gone is what it may be
+	}
+	return !about.Stopped() && !slices.Contains(about.Progress.Reports, e.ID)
 }
 
 // notify decides who is told: nobody of what is itself a report on a report. A

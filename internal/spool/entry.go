@@ -36,15 +36,20 @@ func (s *Spool) Lookup(ctx context.Context, id ID) (*Entry, error) {
 	if _, err := ParseID(string(id)); err != nil {
 		return nil, err
 	}
-	file, err := s.find(id)
-	if err != nil {
-		return nil, err
+	for {
+		file, err := s.find(id)
+		if err != nil {
+			return nil, err
+		}
+		e, err := s.load(id, file)
+		if errors.Is(err, ErrUnknown) {
+			continue // it has moved since, or is gone
+		}
+		if err != nil {
+			return nil, err
+		}
+		return e, s.peekProgress(e)
 	}
-	e, err := s.load(id, file)
-	if err != nil {
-		return nil, err
-	}
-	return e, s.peekProgress(e)
 }
 
 // find gives the path of a message's file below the spool.

@@ -10,7 +10,8 @@
 //	queue/tmp/NAME       being written; of no meaning to readers
 //	queue/new/NAME       queued, no attempt yet
 //	queue/cur/NAME:2,    queued, an attempt has begun
-//	queue/progress/ID    what became of it: events, one frame each; its lock
+//	queue/progress/ID    what became of it: events, one frame each; its lock (see
+//	                     HandOver for the one exception)
 //	queue/bad/...        copies of progress files that were damaged
 //	queue/ended          how the last messages ended (see NoteEnd)
 //	drop/                submissions of unprivileged users (see Drop)

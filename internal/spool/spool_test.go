@@ -491,6 +491,48 @@ func TestNothingIsMissedWhileMessagesMove(t *testing.T) {
 	mover.Wait()
 }
 
+func TestALookupFindsAMessageThatMoves(t *testing.T) {
+	s := open(t, durable.New())
+	var ids []ID
+	for range 100 {
+		ids = append(ids, queue(t, s, "x\n", "a@example.net"))
+		l := lock(t, s, ids[len(ids)-1])
+		if err := l.Begin(ctx, Event{Kind: Attempted, Next: 1}); err != nil {
+			t.Fatal(err)
+		}
+		l.Unlock()
+	}
+	for _, id := range ids {
+		var looked, looking sync.WaitGroup
+		moved := make(chan struct{})
+		for range 3 {
+			looked.Add(1)
+			looking.Go(func() {
+				for n := 0; ; n++ {
+					if _, err := s.Lookup(ctx, id); err != nil {
+						t.Error(err)
+					}
+					if n == 0 {
+						looked.Done()
+					}
+					select {
+					case <-moved:
+						return
+					default:
+					}
+				}
+			})
+		}
+		looked.Wait()
+		name := id.fileName()
+		if err := s.fs.Rename(s.Path("queue/new", name), s.Path("queue/cur", name+":2,")); err != nil {
+			t.Error(err)
+		}
+		close(moved)
+		looking.Wait()
+	}
+}
+
 func TestAListCanBeLeft(t *testing.T) {
 	s := open(t, durable.New())
 	for range 300 {

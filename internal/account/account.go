@@ -33,7 +33,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -80,7 +79,7 @@ func Open(ctx context.Context, store *mailbox.Store, root string, o Options) (*T
 		return nil, err
 	}
 	t := &Tree{fs: store.FS(), store: store, root: root}
-	if _, err := os.Stat(filepath.Join(root, "cur")); errors.Is(err, fs.ErrNotExist) {
+	if _, err := t.fs.Stat(filepath.Join(root, "cur")); errors.Is(err, fs.ErrNotExist) {
 		if err := maildir.Init(t.fs, root, 0o700); err != nil {
 			return nil, fmt.Errorf("make maildir %s: %w", root, err)
 		}
@@ -120,11 +119,11 @@ func (t *Tree) Open(ctx context.Context, name string) (*mailbox.Folder, error) {
 // Exists reports whether there is a folder of that name.
 func (t *Tree) Exists(name string) bool {
 	dir, err := t.dir(name)
-	return err == nil && isFolder(dir)
+	return err == nil && t.isFolder(dir)
 }
 
-func isFolder(dir string) bool {
-	st, err := os.Stat(filepath.Join(dir, "cur"))
+func (t *Tree) isFolder(dir string) bool {
+	st, err := t.fs.Stat(filepath.Join(dir, "cur"))
 	return err == nil && st.IsDir()
 }
 
@@ -165,7 +164,7 @@ func (t *Tree) dir(name string) (string, error) {
 	}
 	dir := filepath.Join(t.root, encoded)
 	if plain != encoded && !strings.Contains(plain, "/") && t.decode(plain) == name {
-		if utf := filepath.Join(t.root, plain); !isFolder(dir) && isFolder(utf) {
+		if utf := filepath.Join(t.root, plain); !t.isFolder(dir) && t.isFolder(utf) {
 			return utf, nil
 		}
 	}

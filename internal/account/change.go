@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -38,7 +37,7 @@ func (t *Tree) Create(ctx context.Context, name string, uses ...string) error {
 // cur/, to a folder with the metadata of the one at like, if that is not empty.
 // cur/ comes last, so nobody sees half a folder.
 func (t *Tree) create(name, dir, like string, uses ...string) error {
-	if isFolder(dir) {
+	if t.isFolder(dir) {
 		return fmt.Errorf("create %s: %w", name, ErrExists)
 	}
 	for _, sub := range []string{"", "tmp", "new"} {
@@ -77,7 +76,7 @@ func (t *Tree) Delete(ctx context.Context, name string) error {
 		return err
 	}
 	return t.change(ctx, func() error {
-		if !isFolder(dir) {
+		if !t.isFolder(dir) {
 			return fmt.Errorf("delete %s: %w", name, ErrNoFolder)
 		}
 		grave := filepath.Join(t.root, deletedPrefix+rand.Text())
@@ -95,12 +94,12 @@ func (t *Tree) Delete(ctx context.Context, name string) error {
 
 // remove removes a tree as far as it can.
 func (t *Tree) remove(path string) {
-	st, err := os.Lstat(path)
+	st, err := t.fs.Lstat(path)
 	if err != nil {
 		return
 	}
 	if st.IsDir() {
-		files, _ := os.ReadDir(path)
+		files, _ := t.fs.ReadDir(path)
 		for _, f := range files {
 			t.remove(filepath.Join(path, f.Name()))
 		}
@@ -110,9 +109,11 @@ func (t *Tree) remove(path string) {
 
 // sweep removes what is left of deleted folders.
 func (t *Tree) sweep() {
-	left, _ := filepath.Glob(filepath.Join(t.root, deletedPrefix+"*"))
-	for _, dir := range left {
-		t.remove(dir)
+	files, _ := t.fs.ReadDir(t.root)
+	for _, f := range files {
+		if strings.HasPrefix(f.Name(), deletedPrefix) {
+			t.remove(filepath.Join(t.root, f.Name()))
+		}
 	}
 }
 
@@ -129,7 +130,7 @@ func (t *Tree) Rename(ctx context.Context, from, to string) error {
 		return fmt.Errorf("rename %s to %s: %w: below itself", from, to, ErrBadName)
 	}
 	return t.change(ctx, func() error {
-		if isFolder(dst) {
+		if t.isFolder(dst) {
 			return fmt.Errorf("rename %s to %s: %w", from, to, ErrExists)
 		}
 		if from == Inbox {
@@ -163,7 +164,7 @@ func (t *Tree) rename(from, to string) error {
 		return fmt.Errorf("rename %s: %w", from, ErrNoFolder)
 	}
 	for _, dst := range moves {
-		if isFolder(dst) {
+		if t.isFolder(dst) {
 			return fmt.Errorf("rename %s to %s: %w", from, to, ErrExists)
 		}
 	}

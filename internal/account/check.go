@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 
@@ -19,7 +18,7 @@ func Check(ctx context.Context, store *mailbox.Store, root string, repair bool, 
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(filepath.Join(root, "cur")); err != nil {
+	if _, err := store.FS().Stat(filepath.Join(root, "cur")); err != nil {
 		return fmt.Errorf("check %s: %w", root, ErrNoFolder)
 	}
 	t := &Tree{fs: store.FS(), store: store, root: root, sep: '/'}

@@ -3,7 +3,6 @@ package account
 import (
 	"context"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -53,14 +52,14 @@ func (t *Tree) List(ctx context.Context) ([]Folder, error) {
 		}
 		return strings.Compare(a.Name, b.Name)
 	})
-	specialUse(list)
+	t.specialUse(list)
 	return list, nil
 }
 
 // folders reads the root. Of two directories for one name, the one in modified
 // UTF-7 counts, as in dir.
 func (t *Tree) folders() (map[string]*Folder, error) {
-	files, err := os.ReadDir(t.root)
+	files, err := t.fs.ReadDir(t.root)
 	if err != nil {
 		return nil, fmt.Errorf("list %s: %w", t.root, err)
 	}
@@ -71,7 +70,7 @@ func (t *Tree) folders() (map[string]*Folder, error) {
 		}
 		name := t.decode(f.Name())
 		dir, err := t.dir(name)
-		if err != nil || t.Canonical(name) != name || !isFolder(filepath.Join(t.root, f.Name())) {
+		if err != nil || t.Canonical(name) != name || !t.isFolder(filepath.Join(t.root, f.Name())) {
 			continue // not a name that could be asked for
 		}
 		all[name] = &Folder{Name: name, Dir: dir, Exists: true}
@@ -110,13 +109,13 @@ var specialUses = map[string]string{
 
 // specialUse gives each use to one folder: the first that was made for it, else
 // the first that has its name.
-func specialUse(list []Folder) {
+func (t *Tree) specialUse(list []Folder) {
 	taken := map[string]bool{}
 	for i := range list {
 		if !list[i].Exists {
 			continue
 		}
-		for _, use := range readUses(list[i].Dir) {
+		for _, use := range t.readUses(list[i].Dir) {
 			if !taken[use] {
 				list[i].SpecialUse = append(list[i].SpecialUse, use)
 				taken[use] = true

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io/fs"
 	"maps"
-	"os"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -63,7 +62,7 @@ func (t *Tree) metadataPath(folder string) (string, error) {
 		return filepath.Join(t.root, serverName), nil
 	}
 	dir, err := t.dir(folder)
-	if err == nil && !isFolder(dir) {
+	if err == nil && !t.isFolder(dir) {
 		err = fmt.Errorf("metadata of %s: %w", folder, ErrNoFolder)
 	}
 	return filepath.Join(dir, metadataName), err
@@ -75,7 +74,7 @@ func (t *Tree) Metadata(folder string) (Metadata, error) {
 	if err != nil {
 		return nil, err
 	}
-	m, err := readMetadata(path)
+	m, err := t.readMetadata(path)
 	if err == nil && len(m) == 0 { // if it has just got another name, it has not lost them
 		_, err = t.metadataPath(folder)
 	}
@@ -93,7 +92,7 @@ func (t *Tree) SetMetadata(ctx context.Context, folder string, set map[string]*s
 		if err != nil {
 			return err
 		}
-		m, err := readMetadata(path)
+		m, err := t.readMetadata(path)
 		if err != nil {
 			return fmt.Errorf("read metadata of %q: %w", folder, err)
 		}
@@ -134,8 +133,8 @@ func (m Metadata) encode() (b []byte) {
 
 // readMetadata reads a file, which may be missing. Lines that nobody understands
 // are passed over.
-func readMetadata(path string) (Metadata, error) {
-	b, err := os.ReadFile(path)
+func (t *Tree) readMetadata(path string) (Metadata, error) {
+	b, err := t.fs.ReadFile(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Metadata{}, nil
 	}
@@ -162,7 +161,7 @@ func readMetadata(path string) (Metadata, error) {
 func (t *Tree) copyMetadata(from, to string) error {
 	path := filepath.Join(to, metadataName)
 	if from != "" {
-		m, err := readMetadata(filepath.Join(from, metadataName))
+		m, err := t.readMetadata(filepath.Join(from, metadataName))
 		if err != nil {
 			return err
 		}
@@ -184,8 +183,8 @@ type Made struct {
 }
 
 // Made gives the folder's.
-func (f *Folder) Made() Made {
-	st, err := os.Stat(filepath.Join(f.Dir, "maildirfolder"))
+func (t *Tree) Made(f *Folder) Made {
+	st, err := t.fs.Stat(filepath.Join(f.Dir, "maildirfolder"))
 	if err != nil {
 		return Made{}
 	}

@@ -57,7 +57,7 @@ func TestMadeStaysWithARenamedFolderOnly(t *testing.T) {
 		list, err := x.tree.List(x.ctx)
 		x.must(err)
 		i := slices.IndexFunc(list, func(f Folder) bool { return f.Name == name })
-		return list[i].Made()
+		return x.tree.Made(&list[i])
 	}
 	x.must(x.tree.Create(x.ctx, "A"))
 	first := made("A")

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -76,7 +75,7 @@ func (t *Tree) edit(ctx context.Context, f func([]string) []string) error {
 }
 
 func (t *Tree) readSubscriptions() (names []string, v1 bool, err error) {
-	b, err := os.ReadFile(filepath.Join(t.root, subscriptionsName))
+	b, err := t.fs.ReadFile(filepath.Join(t.root, subscriptionsName))
 	if errors.Is(err, fs.ErrNotExist) {
 		return t.courierSubscriptions(), false, nil
 	}
@@ -90,7 +89,7 @@ func (t *Tree) readSubscriptions() (names []string, v1 bool, err error) {
 // courierSubscriptions are what Courier left: names of directories, a line
 // `INBOX.A.B` each. They count until there is a file of our own.
 func (t *Tree) courierSubscriptions() (names []string) {
-	b, err := os.ReadFile(filepath.Join(t.root, courierName))
+	b, err := t.fs.ReadFile(filepath.Join(t.root, courierName))
 	if err != nil {
 		return nil
 	}
@@ -235,7 +234,7 @@ func (t *Tree) separator(ctx context.Context, def byte) (sep byte, err error) {
 
 // writtenSeparator reads the last whole line that says it.
 func (t *Tree) writtenSeparator() (sep byte, ok bool) {
-	b, err := os.ReadFile(filepath.Join(t.root, accountName))
+	b, err := t.fs.ReadFile(filepath.Join(t.root, accountName))
 	if err != nil {
 		return 0, false
 	}
@@ -251,7 +250,7 @@ func (t *Tree) writtenSeparator() (sep byte, ok bool) {
 // formerSeparator tells from what other servers left which separator they
 // showed; 0 when nobody was there.
 func (t *Tree) formerSeparator() byte {
-	b, err := os.ReadFile(filepath.Join(t.root, subscriptionsName))
+	b, err := t.fs.ReadFile(filepath.Join(t.root, subscriptionsName))
 	if err == nil && !strings.HasPrefix(string(b), version2) {
 		switch {
 		case strings.Contains(string(b), "/"):
@@ -261,7 +260,7 @@ func (t *Tree) formerSeparator() byte {
 		}
 	}
 	for _, name := range []string{"dovecot-uidlist", "dovecot.index.log", "courierimapuiddb", courierName} {
-		if _, err := os.Stat(filepath.Join(t.root, name)); err == nil {
+		if _, err := t.fs.Stat(filepath.Join(t.root, name)); err == nil {
 			return '.' // both servers' default on a Maildir
 		}
 	}

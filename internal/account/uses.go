@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -40,7 +39,7 @@ func (t *Tree) checkUses(folder string, uses []string) ([]string, error) {
 		return nil, err
 	}
 	for _, f := range folders {
-		for _, u := range readUses(f.Dir) {
+		for _, u := range t.readUses(f.Dir) {
 			if f.Name != folder && slices.Contains(all, u) {
 				return nil, fmt.Errorf("%s is %s's: %w", u, f.Name, ErrBadUse)
 			}
@@ -88,8 +87,8 @@ func (t *Tree) setUses(folder string, uses *string, given bool) error {
 }
 
 // readUses gives what a folder was made for.
-func readUses(dir string) (uses []string) {
-	b, err := os.ReadFile(filepath.Join(dir, useName))
+func (t *Tree) readUses(dir string) (uses []string) {
+	b, err := t.fs.ReadFile(filepath.Join(dir, useName))
 	if err != nil {
 		return nil // it was made for nothing
 	}

@@ -49,7 +49,7 @@ func (s *session) lookAtFolders(w *watch) (t survey, err error) {
 		if !f.Exists {
 			continue
 		}
-		if t.made[f.Name] = f.Made(); !s.tree.Exists(f.Name) {
+		if t.made[f.Name] = s.tree.Made(&f); !s.tree.Exists(f.Name) {
 			return t, account.ErrNoFolder
 		}
 		if w.of(f, s.tree.Separator())&mailboxMetadata == 0 {

@@ -44,6 +44,7 @@ func run(ctx context.Context, v *config.Values) error {
 	if err := wire.NoOperands(v); err != nil {
 		return err
 	}
+	wire.Processors()
 	h, err := open(ctx, v)
 	if err != nil {
 		return err

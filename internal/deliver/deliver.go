@@ -70,6 +70,7 @@ type Letter struct {
 	box   Mailbox
 	loop  loopFinder
 	quota *quota.Quota
+	kept  bool // there is something to tell quota
 }
 
 // Begin starts a letter from the reverse-path from, with the fields of final
@@ -163,8 +164,10 @@ func (l *Letter) Sync() error {
 		return status.Perm("deliver to "+l.box.Address.String(), "5.4.6", "mail forwarding loop",
 			errors.New("it has a Delivered-To field of this address"))
 	}
-	if err := l.quota.Check(quota.Usage{Bytes: l.Size(), Letters: 1}); err != nil {
-		return err
+	if l.kept = l.quota.Kept(); l.kept {
+		if err := l.quota.Check(quota.Usage{Bytes: l.Size(), Letters: 1}); err != nil {
+			return err
+		}
 	}
 	return l.Letter.Sync(time.Time{})
 }
@@ -184,6 +187,8 @@ func (l *Letter) settle() error {
 	if err := l.SyncDir(); err != nil {
 		return err
 	}
-	l.quota.Note(quota.Usage{Bytes: size, Letters: 1})
+	if l.kept {
+		l.quota.Note(quota.Usage{Bytes: size, Letters: 1})
+	}
 	return nil
 }

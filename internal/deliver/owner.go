@@ -16,7 +16,7 @@ import (
 // else this process's. Root writes to no directory that others have a say in:
 // what belongs to no account is written by its owner, or by nobody.
 func (l *Local) owner(box Mailbox) (durable.Owner, error) {
-	self := os.Geteuid()
+	self := l.FS.Self().UID
 	switch {
 	case self != 0 && box.UID >= 0 && box.UID != self:
 		return durable.Owner{}, notNow(box, fmt.Errorf("it belongs to uid %d, this process has %d", box.UID, self))
@@ -61,7 +61,7 @@ func ownerOf(dir string) (durable.Owner, error) {
 
 // as is the FS to work in the name of somebody.
 func (l *Local) as(who durable.Owner) (*durable.FS, error) {
-	switch self := os.Geteuid(); {
+	switch self := l.FS.Self().UID; {
 	case who == (durable.Owner{}) || who.UID == self:
 		return l.FS, nil
 	case self != 0:

@@ -38,14 +38,21 @@ type FS struct {
 
 	tracer Tracer // nil: none
 	owner  Owner  // who works on names
+	self   Owner  // who this process is
 	*dirSyncs
 }
 
 // New returns an FS on the disk.
-func New() *FS { return &FS{dirSyncs: newDirSyncs()} }
+func New() *FS { return NewTraced(nil) }
 
 // NewTraced returns an FS that tells t of each step before and after it.
-func NewTraced(t Tracer) *FS { return &FS{tracer: t, dirSyncs: newDirSyncs()} }
+func NewTraced(t Tracer) *FS {
+	return &FS{tracer: t, self: Owner{os.Geteuid(), os.Getegid()}, dirSyncs: newDirSyncs()}
+}
+
+// Self is who this process was when the FS was made: no program of ours changes
+// its ids later, and asking costs a system call.
+func (s *FS) Self() Owner { return s.self }
 
 // Create makes a new file; fs.ErrExist when there is one.
 func (s *FS) Create(path string, perm iofs.FileMode) (*File, error) {

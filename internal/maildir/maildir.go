@@ -104,12 +104,15 @@ func Unique(now time.Time, hostname string) string {
 	b = append(b, ".M"...)
 	b = appendMicroseconds(b, now.Nanosecond()/1000)
 	b = append(b, 'P')
-	b = strconv.AppendInt(b, int64(os.Getpid()), 10)
+	b = strconv.AppendInt(b, pid, 10)
 	b = append(b, 'R')
 	b = hex.AppendEncode(b, random[:])
 	b = append(b, '.')
 	return string(appendHost(b, hostname))
 }
+
+// pid never changes, and asking for it costs a system call.
+var pid = int64(os.Getpid())
 
 // appendMicroseconds pads to six digits, so that names sort as they arrived.
 func appendMicroseconds(b []byte, usec int) []byte {

@@ -111,9 +111,14 @@ func launch(t *testing.T, o Options) *testServer {
 	if o.Handle == nil {
 		o.Handle = greet
 	}
-	go func() { s.ended <- Run(context.Background(), o) }()
+	over := make(chan struct{})
+	go func() { defer close(over); s.ended <- Run(context.Background(), o) }()
 	s.addr = s.log.await(t, `msg=listening proto=\S+ addr=(\S+)`)[1]
-	t.Cleanup(func() { s.signals <- syscall.SIGTERM; s.signals <- syscall.SIGTERM })
+	t.Cleanup(func() {
+		s.signals <- syscall.SIGTERM
+		s.signals <- syscall.SIGTERM
+		<-over // what it says at its end is not for the next test
+	})
 	return s
 }
 

@@ -49,7 +49,6 @@ var owner = map[string][]string{
 	"github.com/BurntSushi/toml":       {"config"},
 	"github.com/coreos/go-systemd/v22": {"netserve"},
 	"github.com/pires/go-proxyproto":   {"netserve"},
-	"github.com/fsnotify/fsnotify":     {"mailbox"},
 }
 
 const module = "postbag/internal/"

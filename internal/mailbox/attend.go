@@ -1,10 +1,9 @@
 package mailbox
 
 import (
-	"path/filepath"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 
 	"postbag/internal/durable"
 )
@@ -43,7 +42,7 @@ func (w *watcher) attend(by *durable.FS, dir string, who *follower) {
 	if !first || w.notify == nil {
 		return
 	}
-	if err := w.addWatch(by, dir); err != nil {
+	if err := w.addWatch(by, dir, dirMask); err != nil {
 		w.store.o.Log.Warn("cannot watch names of folders, looking by the clock", "dir", dir, "err", err)
 		return
 	}
@@ -68,7 +67,7 @@ func (w *watcher) unattend(dir string, who *follower) {
 	w.change.Lock()
 	defer w.change.Unlock()
 	if w.unfollow(dir, who) && w.notify != nil {
-		w.notify.Remove(dir) // an error means that it was not watched
+		w.notify.remove(dir)
 	}
 }
 
@@ -95,17 +94,17 @@ func (w *watcher) unwatch(dirs []string) {
 		needed := w.dirs[dir] != nil
 		w.mu.Unlock()
 		if !needed && w.notify != nil {
-			w.notify.Remove(dir) // an error means that it was not watched
+			w.notify.remove(dir)
 		}
 	}
 }
 
 // named is an event in a directory whose names may be followed.
-func (w *watcher) named(e fsnotify.Event) {
+func (w *watcher) named(dir string, mask uint32) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	a := w.dirs[filepath.Dir(e.Name)]
-	if a == nil || e.Op&(fsnotify.Create|fsnotify.Rename|fsnotify.Remove|fsnotify.Chmod) == 0 {
+	a := w.dirs[dir]
+	if a == nil || mask&(namesMask|unix.IN_ATTRIB) == 0 {
 		return
 	}
 	a.tell()

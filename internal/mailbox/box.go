@@ -212,10 +212,10 @@ func (b *box) close() {
 	if b.log == nil {
 		return
 	}
-	b.store.unwatch(b)
 	if b.openFile != nil { // it was opened well
 		b.tidy()
 	}
+	b.store.unwatch(b)
 	b.log.Close()
 	if b.openFile != nil {
 		b.openFile.Close()

@@ -388,7 +388,8 @@ func (b *box) notePaid(uids []uint32) error {
 
 // certify runs f, which renames files, and takes the stamps that result for
 // known: if the directories are watched, whatever others did meanwhile is told
-// by events.
+// by events. Nobody else has those, so the stamps are not old whatever their age,
+// until the events have been looked at (unchanged).
 func (b *box) certify(f func() error) error {
 	before, err := b.stamps()
 	if err != nil {
@@ -399,7 +400,7 @@ func (b *box) certify(f func() error) error {
 		return err
 	}
 	if after, err := b.stamps(); err == nil && known && b.seen.firm {
-		b.seen.sub, b.seen.renamed = after.sub, true
+		b.seen = stamps{sub: after.sub, firm: true}
 	}
 	return nil
 }

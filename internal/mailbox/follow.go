@@ -9,7 +9,7 @@ import (
 // are still on their way, a file went and nothing says where to, or a name is
 // there twice.
 //
-// now was taken before the events: what they do not tell yet they will.
+// now was taken before the events were: what they do not tell yet they will.
 func (b *box) follow(ctx context.Context, now stamps) (bool, error) {
 	if !b.seen.firm || !b.event.watching() || !b.well() || b.keysChanged() {
 		return false, nil
@@ -17,10 +17,10 @@ func (b *box) follow(ctx context.Context, now stamps) (bool, error) {
 	if err := b.loadNames(); err != nil {
 		return false, err
 	}
-	names, whole := b.event.take()
-	if !whole {
+	names, now, err := b.takeEvents(now)
+	if err != nil || names == nil {
 		b.event.lose()
-		return false, nil
+		return false, err
 	}
 	if len(names) == 0 {
 		if now.sub[1] != b.seen.sub[1] {
@@ -31,8 +31,24 @@ func (b *box) follow(ctx context.Context, now stamps) (bool, error) {
 	return b.followNames(ctx, now, names)
 }
 
-// followNew looks at new/ alone, whose events are on their way: few letters
-// are there.
+// takeEvents gives the events, nil when some were lost, and stamps from before
+// what they do not tell.
+func (b *box) takeEvents(now stamps) (map[string]bool, stamps, error) {
+	names, whole := b.event.take()
+	if !whole {
+		return nil, now, nil
+	}
+	if names == nil {
+		names = map[string]bool{}
+	}
+	after, err := b.stamps()
+	if err == nil && after.sub != now.sub {
+		now = stamps{sub: after.sub} // what has come since is to be heard of, so they are not old
+	}
+	return names, now, gone(err)
+}
+
+// followNew looks at new/ alone: few letters are there.
 func (b *box) followNew(ctx context.Context, now stamps) (bool, error) {
 	l := &listing{}
 	if err := l.read(b.store.fs, b.path("new"), "new", b.st.keys.mask()); err != nil {
@@ -73,7 +89,6 @@ func (b *box) followNames(ctx context.Context, now stamps, names map[string]bool
 		}
 	}
 	b.adopt(&listing{before: now, after: now}, d)
-	b.seen.old = false
 	return true, nil
 }
 

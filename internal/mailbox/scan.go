@@ -35,14 +35,13 @@ func stampOf(st os.FileInfo) stamp {
 // stamps are those of new/ and cur/. The zero value equals none that is real.
 type stamps struct {
 	sub [2]stamp
-	// old: they were so old when the scan began that no change which came
-	// later could have left them as they are. Others may trust them too.
+	// old: they were so old when the scan began, or when the last event was looked
+	// at, that no change which came later could have left them as they are.
+	// Others may trust them too.
 	old bool
 	// firm: old, or this process has been watching the directories, so that
 	// what the stamps do not show is among the events.
 	firm bool
-	// renamed: they are those after renames of our own.
-	renamed bool
 	// young: the clock that gives directories their times has not gone on since
 	// the last change, so that the next one may leave the stamps as they are.
 	young bool
@@ -64,8 +63,8 @@ func (b *box) stamps() (s stamps, err error) {
 		s.sub[i] = stamp{st.Ino, st.Mtim, st.Ctim}
 		youngest = max(youngest, st.Mtim.Nano(), st.Ctim.Nano())
 	}
-	s.old = b.store.o.Now().UnixNano()-youngest >= int64(settleTime)
 	s.young = youngest >= tick()
+	s.old = !s.young && b.store.o.Now().UnixNano()-youngest >= int64(settleTime)
 	return s, nil
 }
 

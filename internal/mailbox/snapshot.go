@@ -284,11 +284,8 @@ func (b *box) tidy() {
 		more = left && paid > 0
 	}
 	b.sweep()
-	if now, err := b.stamps(); err != nil || now.old && (!b.seen.old || now.sub != b.seen.sub) {
-		// What has been learnt from events is nothing that others can trust.
-		if err != nil || b.rescan(ctx) != nil {
-			return
-		}
+	if err := b.attest(ctx); err != nil {
+		return
 	}
 	if err := b.loadNames(); err != nil || b.st.debts() || !b.st.born {
 		return
@@ -300,6 +297,19 @@ func (b *box) tidy() {
 		}
 	}
 	b.writeSnapshot()
+}
+
+// attest makes the stamps some that others can trust, if they are old: by what
+// events have told, or by a scan.
+func (b *box) attest(ctx context.Context) error {
+	now, err := b.heard()
+	if err != nil || !now.old || b.unchanged(now) && b.seen.old {
+		return err
+	}
+	if done, err := b.follow(ctx, now); err != nil || done && b.seen.old {
+		return err
+	}
+	return b.rescan(ctx)
 }
 
 const tidyTime = 10 * time.Second

@@ -169,8 +169,6 @@ func (s *Store) Close() error {
 	for _, b := range s.boxes {
 		boxes = append(boxes, b)
 	}
-	w := s.watch
-	s.watch = nil
 	s.mu.Unlock()
 	s.stop()
 	s.work.Wait()
@@ -179,10 +177,18 @@ func (s *Store) Close() error {
 		b.close()
 		b.unlock()
 	}
-	if w != nil {
-		return w.close()
+	return s.endWatch()
+}
+
+func (s *Store) endWatch() error {
+	s.mu.Lock()
+	w := s.watch
+	s.watch = nil
+	s.mu.Unlock()
+	if w == nil {
+		return nil
 	}
-	return nil
+	return w.close()
 }
 
 // start runs f in the background unless the Store is closing.

@@ -21,7 +21,7 @@ func (b *box) sync(ctx context.Context) error {
 	if err := b.refresh(); err != nil {
 		return err
 	}
-	now, err := b.stamps()
+	now, err := b.heard()
 	if err != nil {
 		return gone(err)
 	}
@@ -38,17 +38,31 @@ func (b *box) sync(ctx context.Context) error {
 	return b.publish()
 }
 
-// unchanged reports whether the directories are known to be as the state says.
+// heard gives the stamps, and has all events told that led to them.
+func (b *box) heard() (now stamps, err error) {
+	if now, err = b.stamps(); err == nil && !b.store.hear() {
+		b.event.end() // nobody watches
+	}
+	return now, err
+}
+
+// unchanged reports whether the directories are known to be as the state says,
+// given stamps whose events have been told. Stamps that are old then, with no
+// event left, are what others can trust too.
 func (b *box) unchanged(now stamps) bool {
-	if !b.seen.firm || b.seen.young || now.sub != b.seen.sub {
+	if !b.seen.firm || now.sub != b.seen.sub {
 		return false
 	}
-	return !b.event.lost() || b.seen.old && !b.seen.renamed && b.caughtUp()
+	if b.event.watching() {
+		b.seen.old = b.seen.old || now.old && !b.event.lost()
+		return !b.event.lost()
+	}
+	return b.seen.old && (!b.event.lost() || b.caughtUp())
 }
 
 // caughtUp makes the events those of what happens from here on, if the stamps,
-// which were old when the folder was scanned, tell that nothing has happened up
-// to here: the watch has just begun, or has lost events.
+// which are old, tell that nothing has happened up to here: the watch has just
+// begun, or has lost events.
 func (b *box) caughtUp() bool {
 	b.event.clear()
 	if now, err := b.stamps(); err == nil && now.sub == b.seen.sub {
@@ -64,6 +78,7 @@ func (b *box) rescan(ctx context.Context) error {
 	if err := b.loadNames(); err != nil {
 		return err
 	}
+	b.seen = stamps{}
 	b.event.clear()
 	l, err := b.list()
 	if err != nil {

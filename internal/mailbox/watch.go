@@ -7,7 +7,7 @@ import (
 	"sync"
 	"time"
 
-	"github.com/fsnotify/fsnotify"
+	"golang.org/x/sys/unix"
 
 	"postbag/internal/durable"
 )
@@ -21,11 +21,10 @@ const pollEvery = 500 * time.Millisecond
 // for anything.
 type watcher struct {
 	store  *Store
-	notify *fsnotify.Watcher // nil when there is none to be had
+	notify *notifier // nil when there is none to be had
 
 	// change is held while watches are added and removed, mu only for the maps:
-	// the goroutine that reads events needs mu, and the library may wait for
-	// that goroutine while it adds.
+	// whoever reads events needs mu.
 	change sync.Mutex
 
 	mu    sync.Mutex
@@ -39,12 +38,12 @@ type watcher struct {
 func newWatcher(s *Store) *watcher {
 	w := &watcher{store: s, boxes: map[string]*box{}, dirs: map[string]*attended{}, poll: map[*box]bool{}, stop: make(chan struct{})}
 	if !s.o.NoWatch {
-		n, err := fsnotify.NewWatcher()
+		n, err := newNotifier(w.event)
 		if err != nil {
 			s.o.Log.Warn("no inotify, looking at folders by the clock", "err", err)
 		} else {
 			w.notify = n
-			w.done.Go(w.read)
+			w.done.Go(n.run)
 		}
 	}
 	w.done.Go(w.tick)
@@ -55,7 +54,7 @@ func (w *watcher) close() error {
 	close(w.stop)
 	var err error
 	if w.notify != nil {
-		err = w.notify.Close()
+		err = w.notify.close()
 	}
 	w.done.Wait()
 	return err
@@ -79,6 +78,15 @@ func (s *Store) watcher() *watcher {
 		s.watch = newWatcher(s)
 	}
 	return s.watch
+}
+
+// hear has all events told of what has happened up to now; false when there are
+// none.
+func (s *Store) hear() bool {
+	s.mu.Lock()
+	w := s.watch
+	s.mu.Unlock()
+	return w != nil && w.notify != nil && w.notify.hear()
 }
 
 // unwatch ends that.
@@ -137,7 +145,11 @@ func (b *box) watched() []string { return []string{b.dir, b.path("new"), b.path(
 
 func (w *watcher) watch(b *box) bool {
 	for i, dir := range b.watched() {
-		if err := w.addWatch(b.store.fs, dir); err != nil {
+		mask := uint32(namesMask)
+		if dir == b.dir {
+			mask = dirMask
+		}
+		if err := w.addWatch(b.store.fs, dir, mask); err != nil {
 			w.unwatch(b.watched()[:i])
 			w.store.o.Log.Warn("cannot watch folder, looking at it by the clock", "dir", b.dir, "err", err)
 			return false
@@ -148,8 +160,8 @@ func (w *watcher) watch(b *box) bool {
 
 // addWatch watches a directory in the name of its owner, who may read it, then:
 // the kernel follows the path once, here, and the watch is of what it leads to.
-func (w *watcher) addWatch(by *durable.FS, dir string) error {
-	return by.Do(func() error { return w.notify.Add(dir) })
+func (w *watcher) addWatch(by *durable.FS, dir string, mask uint32) error {
+	return by.Do(func() error { return w.notify.add(dir, mask) })
 }
 
 func (w *watcher) remove(b *box) {
@@ -170,48 +182,32 @@ func (w *watcher) remove(b *box) {
 	}
 }
 
-// read takes events until the instance is closed.
-func (w *watcher) read() {
-	for {
-		select {
-		case e, ok := <-w.notify.Events:
-			if !ok {
-				return
-			}
-			w.event(e)
-		case err, ok := <-w.notify.Errors:
-			if !ok {
-				return
-			}
-			w.store.o.Log.Info("inotify", "err", err)
-			w.overflow()
-		}
+// event is what happened to a name in a directory.
+func (w *watcher) event(dir, name string, mask uint32) {
+	if mask&unix.IN_Q_OVERFLOW != 0 {
+		w.overflow()
+		return
 	}
-}
-
-func (w *watcher) event(e fsnotify.Event) {
-	w.named(e)
+	w.named(dir, mask)
 	w.mu.Lock()
-	b := w.boxes[filepath.Dir(e.Name)]
+	b := w.boxes[dir]
 	w.mu.Unlock()
 	if b == nil {
 		return
 	}
-	name := filepath.Base(e.Name)
-	if filepath.Dir(e.Name) == b.dir {
+	if dir == b.dir {
 		switch {
 		case name == logName:
 			b.kick() // another process has written, or we have
-		case (name == "new" || name == "cur") && e.Op&(fsnotify.Rename|fsnotify.Remove) != 0:
+		case (name == "new" || name == "cur") && mask&(unix.IN_MOVED_FROM|unix.IN_DELETE) != 0:
 			w.byClock(b) // the watch went with the directory
 		}
 		return
 	}
-	if e.Op&(fsnotify.Create|fsnotify.Rename|fsnotify.Remove) == 0 {
-		return
+	if mask&namesMask != 0 {
+		b.event.add(filepath.Base(dir)+"/"+name, mask&(unix.IN_CREATE|unix.IN_MOVED_TO) != 0)
+		b.kick()
 	}
-	b.event.add(filepath.Base(filepath.Dir(e.Name))+"/"+name, e.Has(fsnotify.Create))
-	b.kick()
 }
 
 // overflow: events were lost, so every folder is scanned.
@@ -279,74 +275,4 @@ func (b *box) look(ctx context.Context) {
 		b.feed.tell() // sessions find out by their next Sync
 	}
 	b.payLater(payWait)
-}
-
-// maxEvents is how many names are kept for a folder; more mean a scan.
-const maxEvents = 4096
-
-// events are what inotify has told of a folder and nobody has looked at yet.
-type events struct {
-	mu       sync.Mutex
-	active   bool
-	overflow bool            // only a scan helps
-	names    map[string]bool // below the folder; true if it came, false if it went
-}
-
-func (e *events) start() { e.set(true, true) }
-func (e *events) end()   { e.set(false, true) }
-
-func (e *events) set(active, overflow bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.active, e.overflow, e.names = active, overflow, nil
-}
-
-func (e *events) add(name string, came bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.overflow {
-		return
-	}
-	if len(e.names) >= maxEvents {
-		e.overflow, e.names = true, nil
-		return
-	}
-	if e.names == nil {
-		e.names = map[string]bool{}
-	}
-	e.names[name] = came
-}
-
-func (e *events) lose() {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	e.overflow, e.names = true, nil
-}
-
-// take gives the events and forgets them; whole is false when some were lost.
-func (e *events) take() (names map[string]bool, whole bool) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	names, whole = e.names, e.active && !e.overflow
-	e.names, e.overflow = nil, false
-	return names, whole
-}
-
-// clear forgets what a scan that begins now will find anyway.
-func (e *events) clear() { e.take() }
-
-// lost reports whether the folder must be looked at though its stamps are as
-// they were.
-func (e *events) lost() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.active && (e.overflow || len(e.names) > 0)
-}
-
-// watching reports whether every change since the last clear is among the
-// events.
-func (e *events) watching() bool {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	return e.active && !e.overflow
 }

@@ -12,8 +12,8 @@
 //
 // # Format
 //
-// A header names the format and the folder (MAILBOXID and UIDVALIDITY): with
-// another one the file is begun anew. Frames follow, each for one letter:
+// A header names the format, by Version, and the folder (MAILBOXID and
+// UIDVALIDITY): with another one the file is begun anew. Frames follow, each for one letter:
 //
 //	magic  4 octets
 //	uid    4 octets, little-endian like all numbers
@@ -33,6 +33,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"errors"
+	"fmt"
 	"hash/crc32"
 	"io"
 	"os"
@@ -104,8 +105,13 @@ func Open(fs *durable.FS, path, folder string, letters int) *Cache {
 // spare is how many letters that are gone do not matter.
 const spare = 1000
 
+// Version is the number of the format, and of what an Entry says of a letter: it
+// goes up whenever the same letter gets another Entry, else files of before would
+// go on answering.
+const Version = 3
+
 // head is the beginning of the file.
-func (c *Cache) head() []byte { return []byte("postbag cache 2 " + c.folder + "\n") }
+func (c *Cache) head() []byte { return fmt.Appendf(nil, "postbag cache %d %s\n", Version, c.folder) }
 
 // open opens the file and reads its frames, or begins it anew.
 func (c *Cache) open() {

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -85,6 +86,32 @@ func TestAnotherFolderInItsPlaceHasNothing(t *testing.T) {
 	c.mustHave(t, 1, 10)
 }
 
+// What another version has remembered of the same folder may not be what this one
+// says of its letters.
+func TestAnotherVersionHasNothing(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	for _, version := range []int{2, Version - 1, Version + 1} {
+		c := Open(durable.New(), path, "F1 7", 5000)
+		fill(c, 1, 10)
+		c.Close()
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, rest, _ := strings.Cut(string(text), "\n")
+		write(t, path, fmt.Appendf(nil, "postbag cache %d F1 7\n%s", version, rest))
+		c = Open(durable.New(), path, "F1 7", 5000)
+		if e, ok := c.Reader().Get(1); ok {
+			t.Errorf("version %d: it has %+v", version, e)
+		}
+		fill(c, 1, 10)
+		c.Close()
+		c = Open(durable.New(), path, "F1 7", 5000)
+		c.mustHave(t, 1, 10)
+		c.Close()
+	}
+}
+
 func TestLettersThatAreGoneDoNotGatherForEver(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "cache")
 	c := Open(durable.New(), path, "F", 0)
@@ -121,7 +148,7 @@ func TestDamageIsNeverShown(t *testing.T) {
 			write(t, path, text)
 		},
 		"a flipped bit in a frame": func(t *testing.T, path string, text []byte) {
-			text[len("postbag cache 2 F\n")+5] ^= 4
+			text[len((&Cache{folder: "F"}).head())+5] ^= 4
 			write(t, path, text)
 		},
 		"a torn end":        func(t *testing.T, path string, text []byte) { write(t, path, text[:len(text)-5]) },
@@ -212,7 +239,7 @@ func FuzzFile(f *testing.F) {
 	}
 	f.Add(text)
 	f.Add(text[:len(text)-1])
-	f.Add([]byte("postbag cache 2 F\n"))
+	f.Add((&Cache{folder: "F"}).head())
 	f.Fuzz(func(t *testing.T, text []byte) {
 		write(t, path, text)
 		c := Open(durable.New(), path, "F", 5000)

@@ -243,6 +243,18 @@ func peerHadIt(root string, answers []string) error {
 	return nil
 }
 
+// another letter goes through the queue.
+func another(t *testing.T, r *Runner, in *Intake, text string) {
+	t.Helper()
+	env := &spool.Envelope{From: addr("x@far.example"), Proto: "ESMTP", UID: -1, To: []spool.Recipient{{Address: addr("eve@far.example")}}}
+	tx, err := in.Begin(t.Context(), env)
+	must(t, err)
+	_, err = io.WriteString(tx, text)
+	must(t, err)
+	_, err = tx.Commit(t.Context())
+	must(t, err, r.Once(t.Context()))
+}
+
 // A letter that is only for another host has no progress file when it comes from
 // memory.
 func TestALetterForAnotherHostIsNotLost(t *testing.T) {
@@ -254,6 +266,7 @@ func TestALetterForAnotherHostIsNotLost(t *testing.T) {
 					r, in, err := program(fs, root)
 					must(t, err)
 					r.Spool.HandOver(most)
+					another(t, r, in, strings.Repeat("a longer one\n", 200)) // in whose file the letter comes
 					submit(fs, in, "ESMTP", "x@far.example", "eve@far.example")
 					must(t, r.Once(t.Context()))
 					fs.Answered("done")

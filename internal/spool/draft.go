@@ -22,6 +22,8 @@ type Draft struct {
 	file *durable.File // nil after Commit and Discard
 	tmp  string
 
+	head    int   // octets of the envelope's field
+	old     int64 // length of the spare that is written over; 0: the file is new
 	buf     []byte
 	wrote   bool // the start of the file has left buf
 	dropped bool // in drop/: it has its final name already
@@ -45,7 +47,20 @@ func (s *Spool) Create(ctx context.Context, e *Envelope) (*Draft, error) {
 	if e.Arrived.IsZero() {
 		e.Arrived = s.now()
 	}
+	if sp := s.takeSpare(); sp != nil {
+		return s.reuse(e, sp)
+	}
 	return s.draft(e, s.Path("queue", "tmp", e.ID.fileName()), 0o600)
+}
+
+// reuse is draft on a spare.
+func (s *Spool) reuse(e *Envelope, sp *spare) (*Draft, error) {
+	field, err := appendField(make([]byte, 0, 8<<10), e)
+	if err != nil {
+		s.keepSpare(sp)
+		return nil, err
+	}
+	return &Draft{s: s, env: e, file: sp.file, tmp: sp.path, head: len(field), old: sp.size, buf: field}, nil
 }
 
 // Recreate is Create for an ID that was derived from a message whose lock the
@@ -75,7 +90,7 @@ func (s *Spool) draft(e *Envelope, tmp string, perm iofs.FileMode) (*Draft, erro
 	if err != nil {
 		return nil, fmt.Errorf("create message %s: %w", e.ID, err)
 	}
-	return &Draft{s: s, env: e, file: f, tmp: tmp, buf: field}, nil
+	return &Draft{s: s, env: e, file: f, tmp: tmp, head: len(field), buf: field}, nil
 }
 
 // Envelope is the envelope that the Draft was created with, its ID set.
@@ -169,6 +184,14 @@ func (d *Draft) commit(dir, name string) error {
 
 // finish fills in length and checksum and writes what is left.
 func (d *Draft) finish() error {
+	err := d.complete()
+	if whole := int64(d.head) + d.length; err == nil && d.old > whole {
+		err = d.file.Truncate(whole)
+	}
+	return err
+}
+
+func (d *Draft) complete() error {
 	final := sums(d.length, d.crc)
 	if !d.wrote {
 		copy(d.buf[len(fieldStart):], final)
@@ -188,8 +211,14 @@ func (d *Draft) finish() error {
 
 // Discard lets go of a message that has not been committed.
 func (d *Draft) Discard() {
-	if d.file != nil {
+	switch {
+	case d.file == nil:
+		return
+	case d.old > 0: // it was opened by another name
+		d.file.Close()
+		d.s.fs.Remove(d.tmp)
+	default:
 		d.file.Discard()
-		d.file = nil
 	}
+	d.file = nil
 }

@@ -103,13 +103,32 @@ func (s *Spool) loadEnvelope(e *Entry, id ID) error {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
 	defer f.Close()
-	st, err := f.Stat()
+	err = e.read(f, id)
+	if err == nil && e.Damage != nil && !s.stillNames(e.file, f) {
+		err = ErrUnknown // it has left meanwhile, and another is written over it
+	}
 	if err != nil {
 		return fmt.Errorf("message %s: %w", id, err)
 	}
+	return nil
+}
+
+// stillNames reports whether a path below the spool is still that of an open file.
+func (s *Spool) stillNames(file string, f *os.File) bool {
+	mine, err := f.Stat()
+	there, lerr := os.Lstat(s.Path(file))
+	return err == nil && lerr == nil && os.SameFile(mine, there)
+}
+
+// read takes the envelope of an open file.
+func (e *Entry) read(f *os.File, id ID) error {
+	st, err := f.Stat()
+	if err != nil {
+		return err
+	}
 	if strings.HasPrefix(e.file, "queue/new/") { // the first attempt may hold the message itself
 		if e.Active, err = locked(f); err != nil {
-			return fmt.Errorf("message %s: %w", id, err)
+			return err
 		}
 	}
 	h, err := readHead(f)
@@ -118,7 +137,7 @@ func (s *Spool) loadEnvelope(e *Entry, id ID) error {
 		e.Damage, e.Size = err, st.Size()
 		return nil
 	case err != nil:
-		return fmt.Errorf("message %s: %w", id, err)
+		return err
 	}
 	e.head, e.Envelope, e.Size = h, *h.env, st.Size()-int64(h.size)
 	if e.Size != h.length {

@@ -131,7 +131,34 @@ func tornSetUp(s *Spool) error {
 	return os.Truncate(s.progressPath(one), (int64(len(whole))+st.Size())/2)
 }
 
+// handOn queues a message that stays in memory, and removes it.
+func handOn(s *Spool) error {
+	s.HandOver(1 << 20)
+	if err := create(s); err != nil {
+		return err
+	}
+	return deleteOne(s)
+}
+
+// overwrite queues a shorter message in the file of one that has left.
+func overwrite(s *Spool) error {
+	if err := handOn(s); err != nil {
+		return err
+	}
+	return put(s, func(e *Envelope) (*Draft, error) {
+		e.To = e.To[:1]
+		return s.Create(ctx, e)
+	})
+}
+
 var faultCases = []faultCase{
+	{"remove what is in memory", nil, handOn, goneIff},
+	{"write over what has left", nil, overwrite, func(e *Entry, err error) error {
+		if e == nil && err == nil || e != nil && err == nil && len(e.To) != 1 {
+			return errors.New("it is not in the queue")
+		}
+		return nil
+	}},
 	{"create", nil, create, thereIff},
 	{"create again after a crash", func(s *Spool) error {
 		return os.WriteFile(s.Path("queue", "tmp", one.fileName()), []byte("x"), 0o600)

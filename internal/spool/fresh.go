@@ -27,8 +27,10 @@ type fresh struct {
 }
 
 // HandOver keeps what this process queues from now on in memory until its first
-// attempt, up to so many octets. It is for the process that makes the attempts.
+// attempt, up to so many octets, and files that are done with for what comes next.
+// It is for the process that makes the attempts; with 0 it ends.
 func (s *Spool) HandOver(most int) {
+	s.keepSpares(min(most, maxSpares))
 	s.fresh.mu.Lock()
 	defer s.fresh.mu.Unlock()
 	s.fresh.most = most
@@ -222,14 +224,17 @@ func (l *Locked) write() error {
 
 // leave ends a lock on a fresh message. One that was not attempted stays fresh.
 func (l *Locked) leave() {
-	if l.message == nil {
+	if l.fresh == nil {
 		return
 	}
-	l.message.Close()
-	l.message = nil
+	if l.message != nil { // else it is a spare
+		l.message.Close()
+		l.message = nil
+	}
 	if l.file == nil && !l.owed && !l.removed {
 		l.s.fresh.giveBack(l.fresh)
 	} else {
 		l.s.fresh.release(l.fresh)
 	}
+	l.fresh = nil
 }

@@ -226,7 +226,7 @@ func TestMemoryForFreshMessagesIsBounded(t *testing.T) {
 type unremovable struct{ now bool }
 
 func (f *unremovable) Step(op durable.Op, do func() error) error {
-	if f.now && op.Kind == durable.OpRemove && strings.Contains(op.Path, "/queue/new/") {
+	if f.now && (op.Kind == durable.OpRemove || op.Kind == durable.OpRename) && strings.Contains(op.Path, "/queue/new/") {
 		return os.ErrPermission
 	}
 	return do()

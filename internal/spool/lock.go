@@ -375,6 +375,9 @@ func (l *Locked) Remove(ctx context.Context) error {
 }
 
 func (l *Locked) removeMessage() error {
+	if done, err := l.retire(); done {
+		return err
+	}
 	fs, name := l.s.fs, l.ID().fileName()
 	// It may have moved to cur/ without a sync: then both directories, so that it
 	// cannot come back in the one it left. In new/ alone it has never moved.

@@ -66,7 +66,8 @@ type Spool struct {
 	listener *Listener       // the scheduler, if it runs in this process
 	refused  map[string]bool // drops that have been reported as refused
 
-	fresh handover // what was queued here a moment ago
+	fresh  handover // what was queued here a moment ago
+	spares spares   // files of what has left
 
 	openEndings sync.Once
 	ended       *endings // see NoteEnd

@@ -14,8 +14,8 @@ import (
 // A Draft is a message on its way into the queue. It is for one goroutine.
 //
 // It goes from writing (queue/tmp/NAME) to queued (queue/new/NAME) in Commit;
-// Discard leads back from anywhere before. One file is written, one fdatasync,
-// one rename, one directory sync that others share.
+// Discard leads back from anywhere before. One file is written, a new one or a
+// spare, one fdatasync, one rename, one directory sync that others share.
 type Draft struct {
 	s    *Spool
 	env  *Envelope

@@ -7,7 +7,7 @@
 //
 // # Files
 //
-//	queue/tmp/NAME       being written; of no meaning to readers
+//	queue/tmp/NAME       being written, or a spare; of no meaning to readers
 //	queue/new/NAME       queued, no attempt yet
 //	queue/cur/NAME:2,    queued, an attempt has begun
 //	queue/progress/ID    what became of it: events, one frame each; its lock (see

@@ -53,6 +53,8 @@ type Local struct {
 	Trusted  string           // directory in which root makes Maildirs for accounts; "": none
 	Quota    quota.Limit      // of each account; the zero value leaves it to the account's own (package quota)
 	Now      func() time.Time // nil: time.Now
+
+	free free
 }
 
 func (l *Local) now() time.Time {
@@ -69,8 +71,7 @@ type Letter struct {
 	who   durable.Owner
 	box   Mailbox
 	loop  loopFinder
-	quota *quota.Quota
-	kept  bool // there is something to tell quota
+	quota *quota.Quota // nil: its account keeps none
 }
 
 // Begin starts a letter from the reverse-path from, with the fields of final
@@ -104,7 +105,7 @@ func (l *Local) Begin(ctx context.Context, box Mailbox, from address.Address) (*
 	}
 	letter := &Letter{
 		Letter: m, fs: fs, who: who, box: box, loop: loopFinder{address: box.Address.String()},
-		quota: quota.New(fs, maildir.Root(fs, box.Dir), l.Quota),
+		quota: l.quotaOf(fs, box),
 	}
 	if _, err := m.Write(finalFields(from, box.Address)); err != nil {
 		m.Discard()
@@ -164,7 +165,7 @@ func (l *Letter) Sync() error {
 		return status.Perm("deliver to "+l.box.Address.String(), "5.4.6", "mail forwarding loop",
 			errors.New("it has a Delivered-To field of this address"))
 	}
-	if l.kept = l.quota.Kept(); l.kept {
+	if l.quota != nil {
 		if err := l.quota.Check(quota.Usage{Bytes: l.Size(), Letters: 1}); err != nil {
 			return err
 		}
@@ -187,7 +188,7 @@ func (l *Letter) settle() error {
 	if err := l.SyncDir(); err != nil {
 		return err
 	}
-	if l.kept {
+	if l.quota != nil {
 		l.quota.Note(quota.Usage{Bytes: size, Letters: 1})
 	}
 	return nil

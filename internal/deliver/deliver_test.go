@@ -9,6 +9,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"postbag/internal/address"
@@ -230,6 +231,32 @@ func TestAMessageThatCannotBeReadIsNotDelivered(t *testing.T) {
 	if got[0].Err == nil || inTmp(dir) != 0 {
 		t.Errorf("%v, %d in tmp", got[0].Err, inTmp(dir))
 	}
+}
+
+func TestAQuotaThatAnAccountBeginsToKeepIsSeenAfterASecond(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := &Local{FS: durable.New(), Hostname: "h"}
+		dir := filepath.Join(t.TempDir(), "Maildir")
+		send := func() error {
+			letter, err := l.Begin(ctx, box(dir, "a@x"), addr("b@y"))
+			if err != nil {
+				return err
+			}
+			defer letter.Discard()
+			letter.Write([]byte("S: x\n\n" + strings.Repeat("x", 60)))
+			return errors.Join(letter.Sync(), letter.Commit(ctx))
+		}
+		if err := send(); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "maildirsize"), []byte("100S\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(freeAge)
+		if err := send(); !errors.Is(err, quota.ErrOver) {
+			t.Errorf("a letter that has no room: %v, want %v", err, quota.ErrOver)
+		}
+	})
 }
 
 func TestAFullMailboxTakesNoMore(t *testing.T) {

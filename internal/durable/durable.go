@@ -73,7 +73,7 @@ func (s *FS) OpenRW(path string) (*File, error) {
 func (s *FS) open(kind OpKind, path string, flags int, perm iofs.FileMode) (*File, error) {
 	f := &File{fs: s, name: path}
 	err := s.step(Op{Kind: kind, Path: path}, func() (err error) {
-		f.f, err = openFile(path, flags, perm)
+		f.f, err = openDescriptor(path, flags, perm)
 		return err
 	})
 	if err != nil {

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"io"
 	iofs "io/fs"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -18,7 +17,7 @@ import (
 // goroutines, each call for itself.
 type File struct {
 	fs     *FS
-	f      *os.File
+	f      *descriptor
 	name   string
 	failed atomic.Pointer[error] // the sync that failed
 }
@@ -27,19 +26,19 @@ type File struct {
 func (f *File) Name() string { return f.name }
 
 // Fd is the descriptor.
-func (f *File) Fd() uintptr { return f.f.Fd() }
+func (f *File) Fd() uintptr { return f.f.file().Fd() }
 
 // Stat describes the file.
-func (f *File) Stat() (iofs.FileInfo, error) { return f.f.Stat() }
+func (f *File) Stat() (iofs.FileInfo, error) { return f.f.file().Stat() }
 
 // Read reads from the position in the file.
-func (f *File) Read(p []byte) (int, error) { return f.f.Read(p) }
+func (f *File) Read(p []byte) (int, error) { return f.f.file().Read(p) }
 
 // ReadAt reads from a place in the file.
-func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.ReadAt(p, off) }
+func (f *File) ReadAt(p []byte, off int64) (int, error) { return f.f.file().ReadAt(p, off) }
 
 // Seek moves the position.
-func (f *File) Seek(offset int64, whence int) (int64, error) { return f.f.Seek(offset, whence) }
+func (f *File) Seek(offset int64, whence int) (int64, error) { return f.f.file().Seek(offset, whence) }
 
 // usable says why a file whose sync has failed takes nothing more.
 func (f *File) usable() error {
@@ -70,14 +69,14 @@ func (f *File) Write(p []byte) (n int, err error) {
 
 // writeAt is where the next write goes.
 func (f *File) writeAt() (int64, error) {
-	flags, err := unix.FcntlInt(f.f.Fd(), unix.F_GETFL, 0)
+	flags, err := unix.FcntlInt(f.Fd(), unix.F_GETFL, 0)
 	if err != nil {
 		return 0, err
 	}
 	if flags&unix.O_APPEND == 0 {
-		return f.f.Seek(0, io.SeekCurrent)
+		return f.f.file().Seek(0, io.SeekCurrent)
 	}
-	st, err := f.f.Stat()
+	st, err := f.f.file().Stat()
 	if err != nil {
 		return 0, err
 	}
@@ -89,20 +88,20 @@ func (f *File) Truncate(size int64) error {
 	if err := f.usable(); err != nil {
 		return err
 	}
-	return f.fs.step(Op{Kind: OpTruncate, Path: f.name, File: f, Offset: size}, func() error { return f.f.Truncate(size) })
+	return f.fs.step(Op{Kind: OpTruncate, Path: f.name, File: f, Offset: size}, func() error { return f.f.file().Truncate(size) })
 }
 
 // SetTimes sets the time of last modification.
 func (f *File) SetTimes(mtime time.Time) error {
 	times := []unix.Timeval{unix.NsecToTimeval(mtime.UnixNano()), unix.NsecToTimeval(mtime.UnixNano())}
-	if err := unix.Futimes(int(f.f.Fd()), times); err != nil {
+	if err := unix.Futimes(int(f.Fd()), times); err != nil {
 		return &iofs.PathError{Op: "set times", Path: f.name, Err: err}
 	}
 	return nil
 }
 
 // Chmod sets the mode.
-func (f *File) Chmod(mode iofs.FileMode) error { return f.f.Chmod(mode) }
+func (f *File) Chmod(mode iofs.FileMode) error { return f.f.file().Chmod(mode) }
 
 // Sync makes what has been written durable. After an error the file is of no
 // use any more.
@@ -126,7 +125,7 @@ func (f *File) sync(kind OpKind, do func(fd int) error) error {
 	if err := f.usable(); err != nil {
 		return err
 	}
-	err := f.fs.step(Op{Kind: kind, Path: f.name, File: f}, func() error { return do(int(f.f.Fd())) })
+	err := f.fs.step(Op{Kind: kind, Path: f.name, File: f}, func() error { return f.f.use(do) })
 	if err != nil {
 		f.failed.Store(&err)
 	}
@@ -192,7 +191,7 @@ func (f *File) Unlock() error {
 
 func (f *File) setLock(kind int16) (bool, error) {
 	lock := unix.Flock_t{Type: kind}
-	err := ignoringEINTR(func() error { return unix.FcntlFlock(f.f.Fd(), unix.F_OFD_SETLK, &lock) })
+	err := ignoringEINTR(func() error { return unix.FcntlFlock(f.Fd(), unix.F_OFD_SETLK, &lock) })
 	switch err {
 	case nil:
 		return true, nil

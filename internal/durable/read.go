@@ -46,16 +46,8 @@ func (s *FS) OpenFD(path string, flags int, perm iofs.FileMode) (fd int, err err
 	return fd, err
 }
 
-// openFile opens without the runtime's poller: regular files are always ready,
+// openFD opens without the runtime's poller: regular files are always ready,
 // and registering them costs a system call each.
-func openFile(path string, flags int, perm iofs.FileMode) (*os.File, error) {
-	fd, err := openFD(path, flags, perm)
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), path), nil
-}
-
 func openFD(path string, flags int, perm iofs.FileMode) (int, error) {
 	for {
 		fd, err := syscall.Open(path, flags|syscall.O_CLOEXEC, uint32(perm.Perm()))

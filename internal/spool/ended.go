@@ -9,6 +9,7 @@ import (
 	iofs "io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime/debug"
 	"slices"
 	"sync/atomic"
 
@@ -36,9 +37,11 @@ const (
 	endingRows = 8192
 )
 
-// endings is the file as one process writes it.
+// endings is the file as one process writes it: in memory where it can be mapped,
+// since this is the only system call of a letter that nobody waits for.
 type endings struct {
 	file  *os.File // nil where there can be none
+	table []byte   // nil where it is not mapped
 	first uint32   // place of each row: not all programs begin at the same one
 	next  [endingRows]atomic.Uint32
 }
@@ -51,7 +54,21 @@ func (s *Spool) NoteEnd(id ID, how Ending) {
 		return
 	}
 	place := int64(all.first+all.next[row].Add(1)) % (endingRow / endingSize)
-	_, _ = all.file.WriteAt(e, row*endingRow+place*endingSize)
+	if at := row*endingRow + place*endingSize; !all.put(at, e) {
+		_, _ = all.file.WriteAt(e, at)
+	}
+}
+
+// put writes where the file is mapped. A disk that fails or is full, and a file
+// that somebody cuts short, are a fault then.
+func (e *endings) put(at int64, entry []byte) (done bool) {
+	if e.table == nil {
+		return false
+	}
+	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
+	defer func() { done = recover() == nil }()
+	copy(e.table[at:], entry)
+	return true
 }
 
 // Ended says how a message ended that is not in the spool any more; ErrUnknown
@@ -96,8 +113,22 @@ func (s *Spool) endings() *endings {
 	s.openEndings.Do(func() {
 		s.ended = &endings{first: rand.Uint32()}
 		s.ended.file, _ = os.OpenFile(s.Path("queue", "ended"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
+		s.ended.table = mapped(s.ended.file, endingRows*endingRow)
 	})
 	return s.ended
+}
+
+// mapped gives a file in memory, with room on the disk for all of it; nil where
+// that cannot be.
+func mapped(f *os.File, size int) []byte {
+	if f == nil || unix.Fallocate(int(f.Fd()), 0, 0, int64(size)) != nil {
+		return nil
+	}
+	table, err := unix.Mmap(int(f.Fd()), 0, size, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil
+	}
+	return table
 }
 
 // ending is how the message of a lock ends if it is removed now.

@@ -88,3 +88,33 @@ func TestWhatTheFileOfEndingsDoesNotHoldIsUnknown(t *testing.T) {
 		t.Errorf("Ended of no ID = %v, want ErrUnknown", err)
 	}
 }
+
+func TestAFileOfEndingsThatIsCutShortIsWrittenAgain(t *testing.T) {
+	s := open(t, durable.New())
+	s.NoteEnd(s.NewID(), HasDelivered)
+	if err := os.Truncate(s.Path("queue/ended"), 0); err != nil {
+		t.Fatal(err)
+	}
+	id := s.NewID()
+	s.NoteEnd(id, HasFailed) // a fault, where the file is mapped
+	if how, err := s.Ended(id); how != HasFailed || err != nil {
+		t.Errorf("Ended = %v, %v, want %v", how, err, HasFailed)
+	}
+}
+
+func TestProcessesShareTheFileOfEndings(t *testing.T) {
+	one, other := open(t, durable.New()), (*Spool)(nil)
+	other, err := Open(durable.New(), one.Path(), Options{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, s := range []*Spool{one, other, one} {
+		id := s.NewID()
+		s.NoteEnd(id, HasDelivered)
+		for _, asked := range []*Spool{one, other} {
+			if how, err := asked.Ended(id); how != HasDelivered || err != nil {
+				t.Errorf("Ended = %v, %v, want %v", how, err, HasDelivered)
+			}
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"postbag/cmd/internal/wire"
 	"postbag/internal/account"
 	"postbag/internal/config"
 	"postbag/internal/durable"
@@ -25,8 +26,12 @@ func check(ctx context.Context, v *config.Values) error {
 	}
 	store := mailbox.NewStore(durable.New(), mailbox.Options{Hostname: v.String("hostname"), NoWatch: true})
 	defer store.Close()
+	who, err := wire.OwnerOf(v.Operands[1])
+	if err != nil {
+		return err
+	}
 	faults := 0
-	err := account.Check(ctx, store, v.Operands[1], v.Bool("repair"), func(folder string, f mailbox.Finding) {
+	err = account.Check(ctx, store.As(who), v.Operands[1], v.Bool("repair"), func(folder string, f mailbox.Finding) {
 		word := "note"
 		if f.Fault {
 			word = "fault"

@@ -71,11 +71,11 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 		Preauth: preauth, MaxSize: v.Size("max-size"), IdleTimeout: v.Duration("idle-timeout"), Version: config.Version, Commands: d.Commands,
 		MessageLimit: v.Int("message-limit"),
 		Open: func(ctx context.Context, a auth.Account) (*account.Tree, error) {
-			dir, err := d.MakeMaildir(a)
+			own, dir, err := d.StoreOf(store, a)
 			if err != nil {
 				return nil, err
 			}
-			return account.Open(ctx, store, dir, account.Options{})
+			return account.Open(ctx, own, dir, account.Options{})
 		},
 		Report: func(e maillog.Session) { d.Log.Session(ctx, "imap", e) },
 	}

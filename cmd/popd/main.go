@@ -54,11 +54,11 @@ func newServer(ctx context.Context, d *wire.Daemon, store *mailbox.Store, preaut
 		Hostname: v.String("hostname"), Accounts: d.Accounts, Throttle: d.Throttle,
 		Plaintext: v.String("plaintext-auth"), StartTLS: true, Preauth: preauth, IdleTimeout: v.Duration("idle-timeout"),
 		Open: func(ctx context.Context, a auth.Account) (*mailbox.Folder, error) {
-			dir, err := d.MakeMaildir(a)
+			own, dir, err := d.StoreOf(store, a)
 			if err != nil {
 				return nil, err
 			}
-			return store.Open(ctx, dir)
+			return own.Open(ctx, dir)
 		},
 		Commands: d.Commands,
 		Report:   func(e maillog.Session) { d.Log.Session(ctx, "pop3", e) },

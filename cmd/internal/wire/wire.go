@@ -16,7 +16,6 @@ import (
 	"postbag/internal/auth"
 	"postbag/internal/config"
 	"postbag/internal/durable"
-	"postbag/internal/maildir"
 	"postbag/internal/maillog"
 	"postbag/internal/metrics"
 	"postbag/internal/netserve"
@@ -135,23 +134,6 @@ func openTLS(fs *durable.FS, v *config.Values, s *spool.Spool) (*netserve.Certif
 		return nil, status.Exit(status.ExConfig, "tls", err)
 	}
 	return c, nil
-}
-
-// MakeMaildir is the Maildir of an account, which is made if it is not there. One
-// of another uid is refused: mailboxes are read and written with the ids of this
-// process, and those of root follow links into files that are nobody's mail.
-func (d *Daemon) MakeMaildir(a auth.Account) (string, error) {
-	dir, err := d.Maildirs.Dir(a)
-	if err != nil {
-		return "", err
-	}
-	if own := os.Geteuid(); a.UID >= 0 && a.UID != own {
-		return "", fmt.Errorf("open Maildir %s: it belongs to uid %d, and this process has %d", dir, a.UID, own)
-	}
-	if maildir.IsMaildir(d.FS, dir) {
-		return dir, nil
-	}
-	return dir, maildir.Init(d.FS, dir, 0o700)
 }
 
 // Preauth is the account of --preauth; nil when there is none. The user who runs

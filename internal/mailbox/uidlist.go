@@ -8,6 +8,7 @@ import (
 	"slices"
 	"syscall"
 
+	"postbag/internal/durable"
 	"postbag/internal/mboxlog"
 	"postbag/internal/uidlist"
 )
@@ -90,6 +91,9 @@ func (b *box) readRegister() (*register, error) {
 	from := int64(0)
 	if b.register.ino == inodeOf(st) && b.register.size <= st.Size() {
 		from = b.register.size
+	}
+	if st.Size()-from > durable.MaxRead {
+		return nil, fmt.Errorf("read %s: %w", uidlist.Dovecot, syscall.EFBIG)
 	}
 	text := make([]byte, st.Size()-from)
 	if _, err := f.ReadAt(text, from); err != nil && len(text) > 0 {

@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"postbag/internal/durable"
@@ -32,6 +33,9 @@ func nextValidity(s *Store, dir string, given uint32) (uint32, error) {
 	st, err := f.Stat()
 	if err != nil {
 		return 0, err
+	}
+	if st.Size() > durable.MaxRead {
+		return 0, fmt.Errorf("read %s: %w", validityName, syscall.EFBIG)
 	}
 	b := make([]byte, st.Size())
 	if _, err := f.ReadAt(b, 0); err != nil && len(b) > 0 {

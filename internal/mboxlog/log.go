@@ -40,6 +40,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"postbag/internal/durable"
 )
@@ -205,6 +206,9 @@ func (l *Log) rest(size int64) ([]byte, error) {
 	}
 	if size <= l.pos.Offset {
 		return nil, nil
+	}
+	if size-l.pos.Offset > durable.MaxRead {
+		return nil, fmt.Errorf("read %s: %w", l.path, syscall.EFBIG)
 	}
 	b := make([]byte, size-l.pos.Offset)
 	n, err := l.file.ReadAt(b, l.pos.Offset)

@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"syscall"
 	"testing"
 
 	"postbag/internal/durable"
@@ -387,4 +388,17 @@ func putAndClose(t testing.TB, path string, r *list, texts ...string) {
 	}
 	defer l.Close()
 	put(t, l, r, texts...)
+}
+
+// Who owns a log may have made it as large as he likes.
+func TestALogThatIsTooLargeIsNotRead(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	var seen list
+	put(t, open(t, path), &seen, "a")
+	if err := os.Truncate(path, durable.MaxRead*2); err != nil {
+		t.Fatal(err)
+	}
+	if err := open(t, path).Read(&seen); !errors.Is(err, syscall.EFBIG) {
+		t.Errorf("%v, want %v", err, syscall.EFBIG)
+	}
 }

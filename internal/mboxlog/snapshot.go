@@ -108,7 +108,7 @@ func (s *Snapshot) Section(i int) ([]byte, error) {
 		at += n
 	}
 	st, err := s.file.Stat()
-	if err != nil || s.lengths[i] < 0 || at+s.lengths[i] > st.Size() {
+	if err != nil || s.lengths[i] < 0 || s.lengths[i] > durable.MaxRead || at+s.lengths[i] > st.Size() {
 		return nil, ErrSnapshot
 	}
 	b := make([]byte, s.lengths[i])

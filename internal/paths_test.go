@@ -15,19 +15,24 @@ import (
 var ofMaildirs = []string{"maildir", "mboxlog", "mailcache", "uidlist", "quota", "mailbox", "account"}
 
 // pathless is what they may use of packages that can also take paths: values, types,
-// and calls that work on a descriptor, on a name alone, or on no file at all.
+// and calls that work on a descriptor, on a name alone, or on no file at all; and
+// inotify, which has a way of its own to be the owner (mailbox.watcher).
 var pathless = map[string][]string{
 	"os": {
-		"ErrClosed", "ErrExist", "ErrNotExist", "File", "FileInfo", "FileMode", "Getpid", "Hostname", "IsExist", "IsNotExist", "SameFile",
+		"ErrClosed", "ErrExist", "ErrNotExist", "File", "FileInfo", "FileMode", "Getpid", "Hostname", "IsExist", "IsNotExist", "NewFile", "SameFile",
 		"O_APPEND", "O_CREATE", "O_EXCL", "O_RDONLY", "O_RDWR", "O_WRONLY",
 	},
 	"syscall": {
 		"Close", "Fstat", "Kill", "Pread", "ReadDirent", "Stat_t", "Timespec", "EFBIG", "EINTR", "ENOTDIR", "ESRCH",
 		"DT_DIR", "DT_UNKNOWN", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_RDONLY", "S_IFMT", "S_IFREG",
 	},
-	"golang.org/x/sys/unix": {"CLOCK_REALTIME_COARSE", "ClockGettime", "Timespec"},
-	"path/filepath":         {"Abs", "Base", "Clean", "Dir", "Ext", "Join", "Rel"},
-	"os/exec":               {}, "io/ioutil": {}, "os/user": {},
+	"golang.org/x/sys/unix": {
+		"CLOCK_REALTIME_COARSE", "ClockGettime", "EINTR", "IoctlGetInt", "Read", "TIOCINQ", "Timespec",
+		"IN_ATTRIB", "IN_CLOEXEC", "IN_CREATE", "IN_DELETE", "IN_IGNORED", "IN_MASK_ADD", "IN_MODIFY", "IN_MOVED_FROM", "IN_MOVED_TO",
+		"IN_NONBLOCK", "IN_ONLYDIR", "IN_Q_OVERFLOW", "InotifyAddWatch", "InotifyInit1", "InotifyRmWatch", "SizeofInotifyEvent",
+	},
+	"path/filepath": {"Abs", "Base", "Clean", "Dir", "Ext", "Join", "Rel"},
+	"os/exec":       {}, "io/ioutil": {}, "os/user": {},
 }
 
 func TestPathsGoByWayOfTheFS(t *testing.T) {

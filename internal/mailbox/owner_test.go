@@ -55,10 +55,10 @@ func TestAWatchNeedsTheRightsOfTheOwner(t *testing.T) {
 	secret, link := mailtest.RootDir(t), filepath.Join(x.dir, ".link")
 	x.must(errors.Join(os.Chmod(secret, 0o711), os.Symlink(secret, link)))
 	w := as.watcher()
-	if err := w.addWatch(as.fs, link); !errors.Is(err, fs.ErrPermission) {
+	if err := w.addWatch(as.fs, link, dirMask); !errors.Is(err, fs.ErrPermission) {
 		t.Errorf("watch of a directory that he may not read: %v", err)
 	}
-	if err := w.addWatch(as.fs, x.dir); err != nil {
+	if err := w.addWatch(as.fs, x.dir, dirMask); err != nil {
 		t.Errorf("watch of his own: %v", err)
 	}
 }

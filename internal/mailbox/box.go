@@ -48,11 +48,14 @@ type box struct {
 	snapSeen stamps            // what the snapshot on disk knows
 	snapEnd  int64             // up to where of the log it goes
 	locked   bool
-	register known     // what has been read of another server's list of UIDs
-	swept    time.Time // when expungedDir was looked at
-	keysSeen stamp     // dovecot-keywords, as the log knows it
-	leastUID uint32    // below it that list has given UIDs
+	register known           // what has been read of another server's list of UIDs
+	own      map[string]bool // what events will say of renames that are under way
+	swept    time.Time       // when expungedDir was looked at
+	keysSeen stamp           // dovecot-keywords, as the log knows it
+	leastUID uint32          // below it that list has given UIDs
 	quota    *quota.Quota
+	fine     bool        // the file system's times are of the kernel's clock
+	remote   bool        // other hosts may change the folder
 	anew     bool        // the log was read from its beginning: perhaps it is another folder's
 	paying   atomic.Bool // a goroutine pays debts
 	kicked   atomic.Bool // a goroutine is about to look at the folder
@@ -127,6 +130,7 @@ func (b *box) open(ctx context.Context) error {
 		return fmt.Errorf("cur: %w", syscall.ENOTDIR)
 	}
 	b.complete()
+	b.learnFileSystem()
 	b.quota = b.store.Quota(b.dir)
 	log, err := mboxlog.Open(b.store.fs, b.path(logName))
 	if err != nil {

@@ -321,7 +321,11 @@ func (b *box) sizeAt(at string) int64 {
 
 func (p *payer) takeAway(uid uint32, at string, alone bool) error {
 	if alone {
-		return p.store.fs.Remove(p.path(at))
+		err := p.store.fs.Remove(p.path(at))
+		if err == nil {
+			p.did(at, "")
+		}
+		return err
 	}
 	err := p.rename(at, p.expungedName(uid))
 	if errors.Is(err, fs.ErrNotExist) {
@@ -384,25 +388,6 @@ func (b *box) notePaid(uids []uint32) error {
 		return nil
 	}
 	return b.note(encodePaid(kindPaidExpunge, sorted(uids)))
-}
-
-// certify runs f, which renames files, and takes the stamps that result for
-// known: if the directories are watched, whatever others did meanwhile is told
-// by events. Nobody else has those, so the stamps are not old whatever their age,
-// until the events have been looked at (unchanged).
-func (b *box) certify(f func() error) error {
-	before, err := b.stamps()
-	if err != nil {
-		return gone(err)
-	}
-	known := b.seen.firm && b.event.watching() && before.sub == b.seen.sub
-	if err := f(); err != nil {
-		return err
-	}
-	if after, err := b.stamps(); err == nil && known && b.seen.firm {
-		b.seen = stamps{sub: after.sub, firm: true}
-	}
-	return nil
 }
 
 // sweep removes expunged letters that nobody can ask for any more: all when

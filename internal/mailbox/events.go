@@ -53,6 +53,17 @@ func (e *events) take() (names map[string]bool, whole bool) {
 	return names, whole
 }
 
+// drop forgets what is expected, as far as it is the last that was told of a name.
+func (e *events) drop(expected map[string]bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	for name, came := range e.names {
+		if want, known := expected[name]; known && want == came {
+			delete(e.names, name)
+		}
+	}
+}
+
 // clear forgets what a scan that begins now will find anyway.
 func (e *events) clear() { e.take() }
 

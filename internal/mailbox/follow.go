@@ -4,15 +4,18 @@ import (
 	"context"
 )
 
-// follow brings the state up to date by what inotify has told, without a scan
-// of the folder. It reports false when only a scan can tell: events were lost or
-// are still on their way, a file went and nothing says where to, or a name is
-// there twice.
+// follow brings the state up to date without a scan of the whole folder: by what
+// inotify has told, or, where cur/ is as it was, by a look at new/. It reports
+// false when only a scan can tell: events were lost, a file went and nothing says
+// where to, or a name is there twice.
 //
 // now was taken before the events were: what they do not tell yet they will.
 func (b *box) follow(ctx context.Context, now stamps) (bool, error) {
-	if !b.seen.firm || !b.event.watching() || !b.well() || b.keysChanged() {
+	if !b.well() || b.keysChanged() {
 		return false, nil
+	}
+	if !b.seen.firm || !b.event.watching() {
+		return b.followSettled(ctx, now)
 	}
 	if err := b.loadNames(); err != nil {
 		return false, err
@@ -46,6 +49,28 @@ func (b *box) takeEvents(now stamps) (map[string]bool, stamps, error) {
 		now = stamps{sub: after.sub} // what has come since is to be heard of, so they are not old
 	}
 	return names, now, gone(err)
+}
+
+// followSettled looks at new/ alone if the stamp of cur/ shows that nothing has
+// happened there. From then on events tell, where there are any.
+func (b *box) followSettled(ctx context.Context, now stamps) (bool, error) {
+	if !b.seen.settled[1] || now.sub[1] != b.seen.sub[1] {
+		return false, nil
+	}
+	if err := b.loadNames(); err != nil {
+		return false, err
+	}
+	b.event.clear()
+	now, err := b.stamps()
+	if err != nil || !b.seen.settled[1] || now.sub[1] != b.seen.sub[1] {
+		b.event.lose()
+		return false, gone(err)
+	}
+	done, err := b.followNew(ctx, now)
+	if !done {
+		b.event.lose()
+	}
+	return done, err
 }
 
 // followNew looks at new/ alone: few letters are there.

@@ -74,10 +74,11 @@ func TestCompactedAndSnapshotStatesAreTheSame(t *testing.T) {
 	}
 	var loaded state
 	loaded.reset()
-	d := &decoder{b: s.encodeSnapHead(stamps{old: true})}
+	want := stamps{settled: [2]bool{true, false}}
+	d := &decoder{b: s.encodeSnapHead(want)}
 	seen := decodeSnapHead(d, &loaded)
 	rows, text := s.snapshotRows()
-	if d.bad || len(d.b) > 0 || !seen.old || !loadRows(&loaded, rows) {
+	if d.bad || len(d.b) > 0 || seen != want || !loadRows(&loaded, rows) {
 		t.Fatalf("snapshot is no good: %v, %d octets left", d.bad, len(d.b))
 	}
 	loaded.names.data = text

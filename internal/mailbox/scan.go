@@ -27,6 +27,10 @@ type stamp struct {
 	mtime, ctime syscall.Timespec
 }
 
+// isFine reports whether the time of change is not one of a clock of whole
+// milliseconds.
+func (s *stamp) isFine() bool { return s.ctime.Nsec%1e6 != 0 }
+
 func stampOf(st os.FileInfo) stamp {
 	sys := st.Sys().(*syscall.Stat_t)
 	return stamp{sys.Ino, sys.Mtim, sys.Ctim}
@@ -35,11 +39,11 @@ func stampOf(st os.FileInfo) stamp {
 // stamps are those of new/ and cur/. The zero value equals none that is real.
 type stamps struct {
 	sub [2]stamp
-	// old: they were so old when the scan began, or when the last event was looked
-	// at, that no change which came later could have left them as they are.
-	// Others may trust them too.
-	old bool
-	// firm: old, or this process has been watching the directories, so that
+	// settled, for each: it was so old when the scan began, or when the last event
+	// was looked at, that no change which came later could have left it as it is.
+	// Others may trust it too.
+	settled [2]bool
+	// firm: settled, or this process has been watching the directories, so that
 	// what the stamps do not show is among the events.
 	firm bool
 	// young: the clock that gives directories their times has not gone on since
@@ -47,25 +51,38 @@ type stamps struct {
 	young bool
 }
 
+func (s *stamps) old() bool { return s.settled[0] && s.settled[1] }
+
 // settleTime is how old a stamp must be when a scan begins for the scan to be
-// trusted: file systems give times of a coarse clock, some of whole seconds.
+// trusted, where the file system may give times of a clock of whole seconds, or
+// those of another host.
 const settleTime = 2 * time.Second
 
 var subdirs = [2]string{"new", "cur"}
 
 func (b *box) stamps() (s stamps, err error) {
-	youngest := int64(0)
+	var changed [2]int64
 	for i, sub := range subdirs {
 		var st syscall.Stat_t
 		if err := b.store.fs.StatInto(b.path(sub), &st); err != nil {
 			return s, fmt.Errorf("stat %s: %w", b.path(sub), err)
 		}
 		s.sub[i] = stamp{st.Ino, st.Mtim, st.Ctim}
-		youngest = max(youngest, st.Mtim.Nano(), st.Ctim.Nano())
+		changed[i] = max(st.Mtim.Nano(), st.Ctim.Nano())
 	}
-	s.young = youngest >= tick()
-	s.old = !s.young && b.store.o.Now().UnixNano()-youngest >= int64(settleTime)
+	now, tick := b.store.o.Now().UnixNano(), tick()
+	for i, c := range changed {
+		young := c >= tick
+		s.young = s.young || young
+		s.settled[i] = !young && (b.fine && s.sub[i].isFine() || now-c >= int64(settleTime))
+	}
 	return s, nil
+}
+
+// learnFileSystem finds out how far times and events of the folder can be trusted.
+func (b *box) learnFileSystem() {
+	fresh, old := b.store.fs.FileSystem(b.path("new")), b.store.fs.FileSystem(b.path("cur"))
+	b.fine, b.remote = fresh.FineTimes && old.FineTimes, fresh.Remote || old.Remote
 }
 
 // tick is the time that a file changed now would get: file systems go by the
@@ -91,20 +108,22 @@ func (l *listing) stable() bool { return l.before.sub == l.after.sub }
 // not there.
 func (l *listing) calm() bool { return l.stable() && !l.before.young }
 
+// grow waits for the clock of the directories to go on, for some time.
+func (b *box) grow() {
+	for range 10 {
+		now, err := b.stamps()
+		if err != nil || !now.young {
+			return
+		}
+		time.Sleep(2 * time.Millisecond)
+	}
+}
+
 // calm scans until a scan is calm, some times. Whoever asks waits for the clock
 // to go on first.
 func (b *box) calm() (l *listing, err error) {
 	for range scans {
-		for range 10 {
-			now, err := b.stamps()
-			if err != nil {
-				return nil, gone(err)
-			}
-			if !now.young {
-				break
-			}
-			time.Sleep(2 * time.Millisecond)
-		}
+		b.grow()
 		if l, err = b.list(); err != nil || l.calm() {
 			break
 		}

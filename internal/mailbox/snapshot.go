@@ -194,11 +194,13 @@ func (s *state) encodeSnapHead(seen stamps) []byte {
 			e.b = binary.AppendVarint(e.b, t.Nsec)
 		}
 	}
-	if seen.old {
-		e.num(1)
-	} else {
-		e.num(0)
+	settled := uint64(0)
+	for i, is := range seen.settled {
+		if is {
+			settled |= settledBit << i
+		}
 	}
+	e.num(settled)
 	return e.b
 }
 
@@ -239,10 +241,17 @@ func decodeSnapHead(d *decoder, s *state) (seen stamps) {
 	for i := range seen.sub {
 		seen.sub[i] = stamp{d.num(), d.timespec(), d.timespec()}
 	}
-	seen.old = d.num() == 1
-	seen.firm = seen.old
+	settled := d.num()
+	for i := range seen.settled {
+		seen.settled[i] = settled&(settledBit<<i) != 0
+	}
+	seen.firm = seen.old()
 	return seen
 }
+
+// settledBit says that the stamp of new/ has settled, the next one that of cur/
+// has. The lowest bit meant both, when both had to be.
+const settledBit = 2
 
 func (d *decoder) timespec() (t syscall.Timespec) {
 	for _, n := range []*int64{&t.Sec, &t.Nsec} {
@@ -299,14 +308,17 @@ func (b *box) tidy() {
 	b.writeSnapshot()
 }
 
-// attest makes the stamps some that others can trust, if they are old: by what
+// attest makes the stamps some that others can trust, if that is possible: by what
 // events have told, or by a scan.
 func (b *box) attest(ctx context.Context) error {
+	if b.fine {
+		b.grow() // that is all that they need
+	}
 	now, err := b.heard()
-	if err != nil || !now.old || b.unchanged(now) && b.seen.old {
+	if err != nil || !now.old() || b.unchanged(now) && b.seen.old() {
 		return err
 	}
-	if done, err := b.follow(ctx, now); err != nil || done && b.seen.old {
+	if done, err := b.follow(ctx, now); err != nil || done && b.seen.old() {
 		return err
 	}
 	return b.rescan(ctx)
@@ -396,14 +408,10 @@ func (s *state) records(yield func(mboxlog.Record) bool) {
 func (b *box) writeSnapshot() {
 	b.mu.Lock()
 	st := &b.st
-	now, err := b.stamps()
-	seen := b.seen
-	if err != nil || now.sub != seen.sub || !seen.old {
-		seen = stamps{}
-	}
+	seen, better := b.lasting()
 	pos := b.log.Position()
 	labels, _ := st.labels()
-	fresh := pos.Offset-b.snapEnd <= snapAfter && (seen.sub == b.snapSeen.sub || !seen.old)
+	fresh := pos.Offset-b.snapEnd <= snapAfter && !better
 	if fresh || len(labels) >= maxLabels || !b.log.Settled() || b.log.Sync() != nil {
 		b.mu.Unlock()
 		return
@@ -414,4 +422,17 @@ func (b *box) writeSnapshot() {
 	if err := mboxlog.WriteSnapshot(b.store.fs, b.path(snapName), pos, head, rows, text); err != nil && !os.IsNotExist(err) {
 		b.store.o.Log.Warn("write snapshot", "dir", b.dir, "err", err)
 	}
+}
+
+// lasting gives the stamps that the next process can trust, and reports whether
+// they are more than the snapshot on disk has.
+func (b *box) lasting() (seen stamps, better bool) {
+	now, err := b.stamps()
+	for i := range now.sub {
+		if err == nil && b.seen.settled[i] && now.sub[i] == b.seen.sub[i] {
+			seen.sub[i], seen.settled[i] = now.sub[i], true
+			better = better || now.sub[i] != b.snapSeen.sub[i]
+		}
+	}
+	return seen, better
 }

@@ -47,17 +47,27 @@ func (b *box) heard() (now stamps, err error) {
 }
 
 // unchanged reports whether the directories are known to be as the state says,
-// given stamps whose events have been told. Stamps that are old then, with no
-// event left, are what others can trust too.
+// given stamps whose events have been told.
 func (b *box) unchanged(now stamps) bool {
 	if !b.seen.firm || now.sub != b.seen.sub {
 		return false
 	}
 	if b.event.watching() {
-		b.seen.old = b.seen.old || now.old && !b.event.lost()
-		return !b.event.lost()
+		return b.attested(now)
 	}
-	return b.seen.old && (!b.event.lost() || b.caughtUp())
+	return b.seen.old() && (!b.event.lost() || b.caughtUp())
+}
+
+// attested reports whether no event says that a directory is not as it was: then
+// stamps that have settled meanwhile are right.
+func (b *box) attested(now stamps) bool {
+	if b.event.lost() {
+		return false
+	}
+	for i, settled := range now.settled {
+		b.seen.settled[i] = b.seen.settled[i] || settled
+	}
+	return true
 }
 
 // caughtUp makes the events those of what happens from here on, if the stamps,
@@ -117,7 +127,7 @@ func (b *box) adopt(l *listing, d *difference) {
 	b.seen = stamps{}
 	if l.stable() {
 		b.seen = l.before
-		b.seen.firm = l.before.old || b.event.watching()
+		b.seen.firm = l.before.old() || b.event.watching()
 	}
 }
 
@@ -297,13 +307,21 @@ func (b *box) otherName(at string) string {
 
 // rename renames a file below the folder. It never replaces one.
 func (b *box) rename(from, to string) error {
-	return b.store.fs.Rename(b.path(from), b.path(to))
+	err := b.store.fs.Rename(b.path(from), b.path(to))
+	if err == nil {
+		b.did(from, to)
+	}
+	return err
 }
 
 // settleIn renames a file from tmp/ to its place, under a name that no other file
 // ever has.
 func (b *box) settleIn(tmp, at string) error {
-	return b.store.fs.RenameUnique(b.path("tmp/"+tmp), b.path(at))
+	err := b.store.fs.RenameUnique(b.path("tmp/"+tmp), b.path(at))
+	if err == nil {
+		b.did("tmp/"+tmp, at)
+	}
+	return err
 }
 
 var _ mboxlog.Reader = (*box)(nil)

@@ -17,8 +17,9 @@ func later() time.Time { return time.Now().Add(time.Minute) }
 func TestOldStampsAreBelievedWithoutAScan(t *testing.T) {
 	x := newFixture(t)
 	name := x.deliver("a: b\n\nc\n")
-	s := NewStore(durable.New(), Options{Now: later, NoWatch: true})
+	s := NewStore(durable.New(), Options{Now: later})
 	t.Cleanup(func() { s.Close() })
+	s.watcher()
 	f := x.open(s)
 	x.must(f.Sync(x.ctx))
 	b := f.b
@@ -26,7 +27,7 @@ func TestOldStampsAreBelievedWithoutAScan(t *testing.T) {
 	x.must(os.Remove(filepath.Join(x.dir, "new", name)))
 	now, err := b.stamps()
 	x.must(err)
-	now.firm, now.old = true, true
+	now.firm, now.settled = true, [2]bool{true, true}
 	b.seen = now
 	b.event.start()
 	x.must(f.Sync(x.ctx))
@@ -35,7 +36,7 @@ func TestOldStampsAreBelievedWithoutAScan(t *testing.T) {
 	}
 	b.event.end()
 	b.event.start()
-	b.seen.old = false // those are stamps that only events vouch for
+	b.seen.settled = [2]bool{} // those are stamps that only events vouch for
 	x.must(f.Sync(x.ctx))
 	if f.View().Len() != 0 {
 		t.Error("it was not scanned though events may have been lost")
@@ -45,8 +46,9 @@ func TestOldStampsAreBelievedWithoutAScan(t *testing.T) {
 func TestWhatHappensBeforeAWatchBeginsIsFound(t *testing.T) {
 	x := newFixture(t)
 	x.deliver("a: b\n\nc\n")
-	s := NewStore(durable.New(), Options{Now: later, NoWatch: true})
+	s := NewStore(durable.New(), Options{Now: later})
 	t.Cleanup(func() { s.Close() })
+	s.watcher()
 	f := x.open(s)
 	x.must(f.Sync(x.ctx))
 	x.deliver("a: b\n\nd\n")

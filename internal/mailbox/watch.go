@@ -109,7 +109,7 @@ func (w *watcher) add(b *box) {
 	case !entered:
 		return
 	}
-	if w.notify == nil || !w.watch(b) {
+	if w.notify == nil || !w.watch(b) || b.remote {
 		w.byClock(b)
 		return
 	}

@@ -58,7 +58,7 @@ func TestInetdWhoseStandardErrorIsTheClient(t *testing.T) {
 			}
 			server.Close()
 			defer cmd.Wait()
-			client.SetDeadline(time.Now().Add(20 * time.Second))
+			client.SetDeadline(time.Now().Add(time.Minute))
 			if _, err := client.Write([]byte(tt.say)); err != nil && tt.say != "" {
 				t.Fatal(err)
 			}

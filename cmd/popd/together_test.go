@@ -156,7 +156,7 @@ func popSession(addr string, h *history) error {
 		return err
 	}
 	defer c.Close()
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	p := &popper{r: bufio.NewReader(c), w: c}
 	p.line()
 	p.say("USER ann")

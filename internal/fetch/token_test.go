@@ -20,7 +20,7 @@ import (
 func scripted(t *testing.T, script ...string) (port string) {
 	ln := listen(t)
 	serve(t, ln, func(c net.Conn) {
-		c.SetDeadline(time.Now().Add(10 * time.Second))
+		c.SetDeadline(time.Now().Add(time.Minute))
 		r := bufio.NewReader(c)
 		tag := ""
 		for _, line := range script {

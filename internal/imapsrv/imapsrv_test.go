@@ -226,7 +226,7 @@ func (f *fixture) deliverFile(text string) {
 func (f *fixture) expect(c net.Conn, r *bufio.Reader, pattern string, skip bool) {
 	f.t.Helper()
 	re := regexp.MustCompile("^(?:" + pattern + ")$")
-	c.SetReadDeadline(time.Now().Add(10 * time.Second))
+	c.SetReadDeadline(time.Now().Add(time.Minute))
 	for {
 		got, err := r.ReadString('\n')
 		got = strings.TrimSuffix(got, "\r\n")

@@ -150,7 +150,7 @@ func TestSyslogGetsADatagramForEachLine(t *testing.T) {
 	}
 	read := func(c *net.UnixConn) string {
 		buf := make([]byte, 1000)
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(time.Minute))
 		n, err := c.Read(buf)
 		if err != nil {
 			t.Fatal(err)

@@ -130,7 +130,7 @@ func (s *testServer) end(t *testing.T) {
 		if err != nil {
 			t.Errorf("Run = %v", err)
 		}
-	case <-time.After(20 * time.Second):
+	case <-time.After(time.Minute):
 		t.Fatal("the server does not end")
 	}
 }
@@ -144,7 +144,7 @@ type client struct {
 
 func newClient(t *testing.T, c net.Conn) *client {
 	t.Cleanup(func() { c.Close() })
-	c.SetDeadline(time.Now().Add(20 * time.Second))
+	c.SetDeadline(time.Now().Add(time.Minute))
 	return &client{c, t, bufio.NewReader(c)}
 }
 
@@ -241,7 +241,7 @@ func TestSIGTERMEndsIdleSessionsAtOnceAndLetsOthersFinish(t *testing.T) {
 	idle.hears("bye")
 	idle.hears("")
 	if c, err := net.Dial("tcp", s.addr); err == nil {
-		c.SetReadDeadline(time.Now().Add(10 * time.Second))
+		c.SetReadDeadline(time.Now().Add(time.Minute))
 		if line, _ := io.ReadAll(c); strings.Contains(string(line), "hello") {
 			t.Errorf("a server that stops takes a session: %q", line)
 		}

@@ -27,7 +27,7 @@ func (f *fixture) serve(t testing.TB) (port int) {
 			}
 			wg.Go(func() {
 				defer c.Close()
-				c.SetDeadline(time.Now().Add(20 * time.Second))
+				c.SetDeadline(time.Now().Add(time.Minute))
 				f.server.Serve(t.Context(), &pipeConn{Conn: c, w: bufio.NewWriter(c), drain: make(chan struct{}), plaintext: true})
 			})
 		}

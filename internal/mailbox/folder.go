@@ -105,7 +105,13 @@ func (f *Folder) RecentAbove() uint32 {
 }
 
 // Settle moves letters that have UIDs from new/ to cur/.
-func (f *Folder) Settle(ctx context.Context) error { return f.b.settleNew(ctx) }
+func (f *Folder) Settle(ctx context.Context) error {
+	if !f.b.hasNew() {
+		return nil
+	}
+	f.b.settling.Store(true)
+	return f.b.settleNew(ctx)
+}
 
 // SettleSoon has Settle done in the background, at the latest when the folder
 // is closed. A session that has the folder selected calls it when it has told
@@ -116,9 +122,6 @@ func (f *Folder) SettleSoon() {
 		return
 	}
 	b.store.start(func(ctx context.Context) {
-		if !b.settling.CompareAndSwap(true, false) {
-			return // done by whoever closed the folder
-		}
 		err := b.settleNew(ctx)
 		if err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGone) {
 			b.store.o.Log.Error("move new mail to cur", "dir", b.dir, "err", err)
@@ -126,14 +129,20 @@ func (f *Folder) SettleSoon() {
 	})
 }
 
-// settleNew does it in steps, so that others get at the folder in between.
+// settleNew does it in steps, so that others get at the folder in between. Until
+// it is done, whoever closes the folder does the rest.
 func (b *box) settleNew(ctx context.Context) error {
-	for more := b.hasNew(); more; {
+	for more := true; more; {
 		err := b.lockCtx(ctx)
 		if err != nil {
 			return err
 		}
+		if !b.settling.CompareAndSwap(true, false) {
+			b.unlock()
+			return nil // somebody has done it
+		}
 		more, err = b.settleSome(ctx)
+		b.settling.Store(more)
 		b.unlock()
 		if err != nil {
 			return err

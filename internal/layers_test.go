@@ -18,7 +18,7 @@ var layer = map[string]int{
 	"message": 2, "mime": 2, "config": 2, "maillog": 2, "auth": 2, "resolve": 2, "popclient": 2, "srs": 2,
 	"netserve": 3,
 	"maildir":  3, "quota": 4, "spool": 4, "alias": 3, "route": 3, "smtpout": 3, "mboxlog": 3, "mailcache": 3, "fetchlog": 3, "uidlist": 3,
-	"mailbox": 5, "search": 4, "recipient": 4, "deliver": 5, "trust": 4,
+	"mailbox": 5, "search": 4, "recipient": 4, "deliver": 5, "trust": 4, "tlsreport": 4,
 	"account": 6, "queue": 6, "fetch": 6,
 	"smtpsrv": 7, "popsrv": 7, "imapsrv": 7,
 }

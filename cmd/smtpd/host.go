@@ -24,6 +24,7 @@ import (
 	"postbag/internal/smtpsrv"
 	"postbag/internal/spool"
 	"postbag/internal/status"
+	"postbag/internal/tlsreport"
 	"postbag/internal/trust"
 )
 
@@ -37,6 +38,7 @@ type host struct {
 	runner   *queue.Runner
 	client   *smtpout.Client
 	resolver *resolve.Resolver
+	reporter *tlsreport.Reporter // nil without --tls-reports
 }
 
 // open puts the parts together.
@@ -70,6 +72,9 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 		RetryMin: v.Duration("retry-min"), RetryMax: v.Duration("retry-max"), Lifetime: v.Duration("queue-lifetime"),
 		DelayWarning: v.Duration("delay-warning"), Concurrency: v.Int("concurrency"), StopTimeout: v.Duration("stop-timeout"),
 		Spacing: v.Duration("destination-delay"), Forward: h.forward,
+	}
+	if h.reporter != nil {
+		h.runner.Also = h.reporter.Run
 	}
 	if d.Metrics != nil {
 		d.Metrics.Collect(h.tellQueue)
@@ -210,12 +215,13 @@ func (h *host) remote(local *deliver.Local) (*deliver.Remote, error) {
 		}
 	}
 	h.client = &smtpout.Client{Hostname: v.String("hostname"), RootCAs: pool, Dial: dialFrom(v.Strings("bind"))}
-	return &deliver.Remote{
+	sts := &trust.STS{Resolver: resolver, FS: h.FS, Dir: h.Spool.Path("state", "mta-sts"), Roots: pool, Trouble: h.Log.Trouble}
+	remote := &deliver.Remote{
 		Sender: h.client, Resolver: resolver, Hostname: v.String("hostname"), Port: v.Int("smtp-port"),
 		Password: logins.password, Files: deliver.Files{Local: local}, TLSA: resolver, IP: strings.TrimPrefix(v.String("ip"), "any"),
-		Signer: signer, OurNets: v.Nets("relay-from"),
-		STS: &trust.STS{Resolver: resolver, FS: h.FS, Dir: h.Spool.Path("state", "mta-sts"), Roots: pool, Trouble: h.Log.Trouble},
-	}, nil
+		Signer: signer, OurNets: v.Nets("relay-from"), STS: sts,
+	}
+	return remote, h.countTLS(remote, sts)
 }
 
 // dialFrom connects from the first of our addresses that is of the family of the

@@ -1,7 +1,6 @@
 package deliver
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"io"
@@ -10,7 +9,6 @@ import (
 	"strings"
 
 	"postbag/internal/address"
-	"postbag/internal/message"
 	"postbag/internal/recipient"
 	"postbag/internal/resolve"
 	"postbag/internal/route"
@@ -55,8 +53,12 @@ type Remote struct {
 	Files    Files
 	TLSA     trust.TLSAResolver // nil: no DANE
 	STS      Policies           // nil: no MTA-STS
-	Signer   *trust.Signer      // nil: nothing is signed
-	OurNets  []netip.Prefix     // whose letters are signed as if we had written them
+	Reports  TLSReports         // told how TLS with MX hosts goes; nil: nobody is
+
+	ReportFrom address.Address // the reverse-path of these reports, of which nothing is told
+
+	Signer  *trust.Signer  // nil: nothing is signed
+	OurNets []netip.Prefix // whose letters are signed as if we had written them
 }
 
 // Limits of one attempt, so that a domain with many dead hosts does not keep a
@@ -109,7 +111,7 @@ func (r *Remote) send(ctx context.Context, d recipient.Destination, m Mail, to [
 	}
 	var failed failures
 	for next := range hops {
-		hop, err := r.complete(ctx, d, next)
+		hop, err := r.complete(ctx, d, m, next)
 		if err == nil && m.RequireTLS {
 			hop, err = requireTLS(hop, next.authentic)
 			mail.RequireTLS = !onHost(hop)
@@ -260,7 +262,7 @@ func (r *Remote) isUs(host string) bool {
 }
 
 // complete adds to a hop what is needed to speak to it.
-func (r *Remote) complete(ctx context.Context, d recipient.Destination, c candidate) (smtpout.Hop, error) {
+func (r *Remote) complete(ctx context.Context, d recipient.Destination, m Mail, c candidate) (smtpout.Hop, error) {
 	hop := c.hop
 	if hop.Socket != "" {
 		return hop, nil
@@ -279,7 +281,7 @@ func (r *Remote) complete(ctx context.Context, d recipient.Destination, c candid
 	}
 	hop.Addrs = addrs
 	if hop.TLS == smtpout.Opportunistic {
-		if hop, err = r.secure(ctx, d, hop, c.authentic && authentic); err != nil {
+		if hop, err = r.securing(ctx, d, m, hop, c.authentic && authentic); err != nil {
 			return hop, err
 		}
 	}
@@ -339,13 +341,7 @@ var addressFields = []string{"From", "Sender", "Reply-To", "To", "Cc", "Bcc",
 // hasUTF8Address reports whether the header of a letter for which SMTPUTF8 was
 // declared needs it: many clients declare it always, and few hosts offer it.
 func hasUTF8Address(m Mail) (bool, error) {
-	r, err := m.Open()
-	if err != nil {
-		return false, err
-	}
-	defer r.Close()
-	const limit = 1 << 20
-	header, err := message.ReadHeader(bufio.NewReader(r), limit)
+	header, err := m.header()
 	if err != nil {
 		return false, err
 	}

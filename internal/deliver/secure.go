@@ -10,12 +10,30 @@ import (
 	"postbag/internal/route"
 	"postbag/internal/smtpout"
 	"postbag/internal/status"
+	"postbag/internal/tlsreport"
 	"postbag/internal/trust"
 )
 
 // Policies knows those of MTA-STS: *trust.STS.
 type Policies interface {
 	Policy(ctx context.Context, domain string) (trust.Policy, bool)
+}
+
+// securing is secure for a letter, which may not want it: with "TLS-Required: No"
+// it goes whatever its hosts prove, by TLS if they have it (RFC 8689 section 5).
+func (r *Remote) securing(ctx context.Context, d recipient.Destination, m Mail, hop smtpout.Hop, authentic bool) (smtpout.Hop, error) {
+	if r.Reports != nil && m.From == r.ReportFrom {
+		silent := *r // a report about a report would never end
+		silent.Reports, r = nil, &silent
+	}
+	secure, err := r.secure(ctx, d, hop, authentic)
+	if err == nil && secure.TLS == smtpout.Opportunistic {
+		return secure, nil
+	}
+	if no, rerr := m.refusesTLS(); rerr == nil && no && !m.RequireTLS {
+		return hop, nil
+	}
+	return secure, err
 }
 
 // secure adds to a hop what it has to prove: by DANE where the DNS was authentic
@@ -25,25 +43,41 @@ func (r *Remote) secure(ctx context.Context, d recipient.Destination, hop smtpou
 	if authentic && r.TLSA != nil && !hop.LMTP {
 		demand, ok, err := trust.DANE(ctx, r.TLSA, hop.Host, hop.Port, hop.Host, d.Address.Domain)
 		if err != nil {
+			r.fail(d, tlsreport.Policy{Kind: tlsreport.TLSA, Domain: hop.Host}, noRecords(hop, err))
 			return hop, status.Temp("look up tlsa of "+hop.Host, "4.7.5", "TLSA records of host "+hop.Host+" cannot be had", err)
 		}
 		if ok {
-			return demanding(hop, demand), nil
+			return r.told(demanding(hop, demand), d, tlsreport.Policy{Kind: tlsreport.TLSA, Strings: demand.Says, Domain: demand.Host}), nil
 		}
 	}
-	if d.Route.Kind != route.MX || r.STS == nil {
+	if d.Route.Kind != route.MX {
 		return hop, nil
 	}
-	policy, ok := r.STS.Policy(ctx, d.Address.Domain)
-	if !ok {
-		return hop, nil
+	if r.STS != nil {
+		if policy, ok := r.STS.Policy(ctx, d.Address.Domain); ok {
+			return r.secureByPolicy(d, hop, policy)
+		}
 	}
+	return r.told(hop, d, tlsreport.Policy{Kind: tlsreport.NoPolicy, Domain: reported(d)}), nil
+}
+
+// secureByPolicy demands what a policy of MTA-STS wants. One that is only tested
+// is told of as if it were in force (RFC 8461 section 5).
+func (r *Remote) secureByPolicy(d recipient.Destination, hop smtpout.Hop, policy trust.Policy) (smtpout.Hop, error) {
+	by := tlsreport.Policy{Kind: tlsreport.STS, Strings: policy.Says(), Domain: reported(d), MX: policy.MX}
 	demand, ok, err := policy.Demand(hop.Host)
+	if err != nil || !policy.Matches(hop.Host) {
+		r.fail(d, by, tlsreport.NotInPolicy(hop.Host))
+	}
 	if err != nil {
 		return hop, status.Temp("send to "+hop.Host, "4.7.10", "host "+hop.Host+" is not in the MTA-STS policy of "+d.Address.Domain, err)
 	}
-	if ok {
-		return demanding(hop, demand), nil
+	switch {
+	case ok:
+		return r.told(demanding(hop, demand), d, by), nil
+	case policy.Matches(hop.Host):
+		hop.Watch = true
+		hop = r.told(hop, d, by)
 	}
 	return hop, nil
 }

@@ -94,6 +94,10 @@ type Runner struct {
 	Events   Events // nil: silent
 	Hostname string // of the postmaster and in reports
 
+	// Also, if it is set, runs as long as this process schedules the queue; its
+	// context ends after the last attempt.
+	Also func(ctx context.Context)
+
 	// Forward gives the reverse-path of a letter from somebody that a domain of
 	// ours sends on to another host; nil: it stays.
 	Forward func(from address.Address, domain string) address.Address

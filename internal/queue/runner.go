@@ -23,6 +23,7 @@ func (r *Runner) Run(ctx context.Context) error {
 	w := r.newWork(attempts, false)
 	r.Spool.HandOver(maxHandedOver)
 	defer r.Spool.HandOver(0)
+	defer r.alongside(attempts)()
 	listener, err := r.Spool.Listen(ctx)
 	if err != nil {
 		w.events.Trouble(ctx, "listen for the queue", err)
@@ -36,6 +37,20 @@ func (r *Runner) Run(ctx context.Context) error {
 	defer stop.Stop()
 	w.attempts.Wait()
 	return nil
+}
+
+// alongside starts what runs beside the schedule; stop ends it and waits.
+func (r *Runner) alongside(ctx context.Context) (stop func()) {
+	if r.Also == nil {
+		return func() {}
+	}
+	ctx, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	var running sync.WaitGroup
+	running.Go(func() { r.Also(ctx) })
+	return func() {
+		cancel()
+		running.Wait()
+	}
 }
 
 // takeOver waits until this process has the scheduler's lock; nil when ctx is

@@ -3,8 +3,10 @@ package smtpout
 import (
 	"bufio"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/netip"
 	"strings"
 	"time"
 
@@ -112,6 +114,7 @@ func (c *conn) startTLS(cl *Client, name string, policy Policy) error {
 		return nil
 	}
 	if !c.offers("STARTTLS") {
+		c.told(ErrNoTLS)
 		if policy == Opportunistic {
 			return nil
 		}
@@ -124,11 +127,13 @@ func (c *conn) startTLS(cl *Client, name string, policy Policy) error {
 	if r.code != 220 || c.br.Buffered() > 0 {
 		// Octets that came with the reply were not said under TLS: somebody in
 		// between may have put them there.
+		c.told(errors.New(r.text()))
 		return c.tlsFailed(errors.New(r.text()))
 	}
 	if err := c.handshake(cl); err != nil {
 		return err
 	}
+	c.told(c.watched(cl))
 	c.br = bufio.NewReader(c.nc)
 	err = c.ehlo(name)
 	if err != nil && c.broken && policy == Opportunistic {
@@ -141,6 +146,7 @@ func (c *conn) handshake(cl *Client) error {
 	c.nc.SetDeadline(time.Now().Add(c.t.Greeting))
 	t := tls.Client(c.raw, cl.tlsConfig(c.hop))
 	if err := t.Handshake(); err != nil {
+		c.told(err)
 		return c.tlsFailed(err)
 	}
 	cs := t.ConnectionState()
@@ -151,3 +157,38 @@ func (c *conn) handshake(cl *Client) error {
 func (c *conn) tlsFailed(cause error) error {
 	return status.Temp("secure "+c.peer, "4.7.5", "TLS with host "+c.peer+" failed", fmt.Errorf("%w: %w", errTLS, cause))
 }
+
+// ErrNoTLS says that a host does not offer TLS.
+var ErrNoTLS = errors.New("no STARTTLS")
+
+// told tells who wants to know how TLS went.
+func (c *conn) told(err error) {
+	if c.hop.Told == nil {
+		return
+	}
+	h := Handshake{To: c.ip, Err: err}
+	if local, lerr := netip.ParseAddrPort(c.raw.LocalAddr().String()); lerr == nil {
+		h.From = local.Addr().Unmap()
+	}
+	c.hop.Told(h)
+}
+
+// watched checks the certificate of a host that may have any.
+func (c *conn) watched(cl *Client) error {
+	t, ok := c.nc.(*tls.Conn)
+	if !c.hop.Watch || !ok {
+		return nil
+	}
+	chain := t.ConnectionState().PeerCertificates
+	if len(chain) == 0 {
+		return errNoCertificate
+	}
+	between := x509.NewCertPool()
+	for _, cert := range chain[1:] {
+		between.AddCert(cert)
+	}
+	_, err := chain[0].Verify(x509.VerifyOptions{DNSName: asciiName(c.hop.Host), Roots: cl.RootCAs, Intermediates: between})
+	return err
+}
+
+var errNoCertificate = errors.New("no certificate")

@@ -68,7 +68,15 @@ type Hop struct {
 	User       string                          // logs in when it is not ""
 	Password   string                          // or the token of XOAUTH2 and OAUTHBEARER
 	Mechanism  string                          // the only one to log in with; "": the best that is offered
+	Told       func(Handshake)                 // told how TLS went with each new connection that was to have it; nil: nobody is
+	Watch      bool                            // tell, too, whether the certificate is right for Host, though any will do
 	Foreign    bool                            // it is another host for sure: one that greets with our own name is a loop
+}
+
+// A Handshake tells how agreeing on TLS went.
+type Handshake struct {
+	From, To netip.Addr // ours and the host's; zero where they are not known
+	Err      error      // nil: TLS was agreed on, with what the host had to prove; ErrNoTLS: it offers none
 }
 
 // String names the hop in messages.

@@ -600,6 +600,56 @@ func TestTLS(t *testing.T) {
 	}
 }
 
+func TestHowTLSWentIsTold(t *testing.T) {
+	cfg, pool := serverTLS()
+	names, unknown := "certificate is valid for", "unknown authority"
+	for name, c := range map[string]struct {
+		policy Policy
+		ehlo   string
+		host   string
+		watch  bool
+		tls    *tls.Config
+		roots  *x509.CertPool
+		want   string // in the error; "": none
+	}{
+		"it is agreed on":                      {Opportunistic, "STARTTLS", "other.example", false, cfg, nil, ""},
+		"it is not offered":                    {Opportunistic, "PIPELINING", "example.com", false, cfg, pool, "no STARTTLS"},
+		"it is demanded and not offered":       {StartTLS, "PIPELINING", "example.com", false, cfg, pool, "no STARTTLS"},
+		"it fails, and the letter goes":        {Opportunistic, "STARTTLS", "example.com", false, &tls.Config{}, pool, "unrecognized name"},
+		"a demanded certificate is right":      {StartTLS, "STARTTLS", "example.com", false, cfg, pool, ""},
+		"it is for another name":               {StartTLS, "STARTTLS", "other.example", false, cfg, pool, names},
+		"its issuer is not known":              {StartTLS, "STARTTLS", "example.com", false, cfg, x509.NewCertPool(), unknown},
+		"a watched one is right":               {Opportunistic, "STARTTLS", "example.com", true, cfg, pool, ""},
+		"a watched one is for another name":    {Opportunistic, "STARTTLS", "other.example", true, cfg, pool, names},
+		"the issuer of a watched is not known": {Opportunistic, "STARTTLS", "example.com", true, cfg, x509.NewCertPool(), unknown},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{ehlo: c.ehlo, tls: c.tls}
+			hop := s.host(t)
+			var told []Handshake
+			hop.TLS, hop.Host, hop.Watch = c.policy, c.host, c.watch
+			hop.Told = func(h Handshake) { told = append(told, h) }
+			cl := client(t)
+			cl.RootCAs = c.roots
+			for range 2 { // the second goes over the same connection, if there is one
+				_, err := cl.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob")}, source("x\n"))
+				if failed := c.policy == StartTLS && c.want != ""; (err != nil) != failed {
+					t.Errorf("Deliver = %v", err)
+				}
+				if err != nil {
+					break
+				}
+			}
+			if len(told) != 1 || (told[0].Err == nil) != (c.want == "") || c.want != "" && !strings.Contains(told[0].Err.Error(), c.want) {
+				t.Fatalf("told %+v, want %q", told, c.want)
+			}
+			if !told[0].From.IsLoopback() || told[0].To != hop.Addrs[0] {
+				t.Errorf("told of addresses %v and %v", told[0].From, told[0].To)
+			}
+		})
+	}
+}
+
 func TestACertificateIsVerifiedByWhatTheHopSays(t *testing.T) {
 	cfg, _ := serverTLS()
 	for _, want := range []error{nil, errors.New("not that one")} {

@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/hex"
+	"fmt"
 	"slices"
 	"strings"
 	"time"
@@ -47,14 +48,24 @@ func DANE(ctx context.Context, r TLSAResolver, host string, port int, names ...s
 	usable := slices.DeleteFunc(slices.Clone(records), func(t resolve.TLSA) bool { return !isUsable(t) })
 	if len(usable) == 0 {
 		// RFC 7672 section 2.2: records that nobody can use still demand TLS.
-		return Demand{Name: "dane:unusable", Host: base}, true, nil
+		return Demand{Name: "dane:unusable", Host: base, Says: says(records)}, true, nil
 	}
 	names = append([]string{base}, names...) // RFC 7672 section 3.2.2
 	return Demand{
 		Name:   "dane:" + digest(usable),
 		Host:   base,
 		Verify: func(cs tls.ConnectionState) error { return verifyDANE(cs, usable, names) },
+		Says:   says(records),
 	}, true, nil
+}
+
+// says is records as they stand in a zone.
+func says(records []resolve.TLSA) (all []string) {
+	for _, t := range records {
+		all = append(all, fmt.Sprintf("%d %d %d %X", t.Usage, t.Selector, t.Matching, t.Data))
+	}
+	slices.Sort(all) // the DNS has no order
+	return all
 }
 
 func isUsable(t resolve.TLSA) bool {

@@ -25,6 +25,15 @@ type Policy struct {
 	MaxAge time.Duration
 }
 
+// Says are the lines of the policy, in the form of RFC 8460 section 4.4.
+func (p Policy) Says() []string {
+	all := []string{"version: STSv1", "mode: " + string(p.Mode)}
+	for _, mx := range p.MX {
+		all = append(all, "mx: "+mx)
+	}
+	return append(all, fmt.Sprintf("max_age: %d", p.MaxAge/time.Second))
+}
+
 // maxPolicyAge is the longest time that counts, RFC 8461 section 3.2.
 const maxPolicyAge = 31557600 * time.Second
 

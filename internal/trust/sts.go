@@ -45,6 +45,7 @@ type STS struct {
 	Roots    *x509.CertPool // nil: the system's
 	Port     int            // of HTTPS; 0: 443
 	Trouble  func(ctx context.Context, what string, err error)
+	Missed   func(domain string, err error) // told of a policy that is announced and cannot be had; nil: nobody is
 
 	mu     sync.Mutex
 	failed map[string]time.Time // domains whose policy could not be fetched
@@ -82,6 +83,9 @@ func (s *STS) Policy(ctx context.Context, domain string) (p Policy, ok bool) {
 	fresh, err := s.fetch(ctx, name, id)
 	if err != nil {
 		s.trouble(ctx, "fetch mta-sts policy of "+name, err)
+		if s.Missed != nil {
+			s.Missed(name, err)
+		}
 		s.note(name)
 		return policyOf(old)
 	}
@@ -180,9 +184,14 @@ func (s *STS) fetch(ctx context.Context, name, id string) (*kept, error) {
 		return nil, err
 	}
 	k := &kept{ID: id, Fetched: time.Now(), Text: text}
-	k.policy, err = ParsePolicy(text)
-	return k, err
+	if k.policy, err = ParsePolicy(text); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrPolicy, err)
+	}
+	return k, nil
 }
+
+// ErrPolicy says that a policy came and is none.
+var ErrPolicy = errors.New("not a policy of mta-sts")
 
 func readPolicy(res *http.Response) (string, error) {
 	if res.StatusCode != http.StatusOK {

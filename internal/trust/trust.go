@@ -28,6 +28,7 @@ type Demand struct {
 	Host   string                          // whose certificate is asked for (SNI); "": that of the host's name
 	Usual  bool                            // a certificate of the usual authorities for the name of the host
 	Verify func(tls.ConnectionState) error // checks the certificate instead; with neither, any will do
+	Says   []string                        // the records that demand it, in the form of RFC 8460 section 4.4
 }
 
 // errMismatch is in all errors about certificates that are not what was demanded.

@@ -13,7 +13,7 @@ import (
 var fixed = []string{
 	"listen", "inetd", "metrics", "auth", "preauth", "spool", "hostname", "maildir", "log-level", "log-format", "log-to", "proxy-protocol-from",
 	"max-connections", "max-per-address", "stop-timeout", "resolver", "smtp-port", "tls-ca", "client-ca", "password-file", "concurrency", "destination-delay",
-	"queue-lifetime", "retry-min", "retry-max", "delay-warning", "no-queue-runner",
+	"queue-lifetime", "retry-min", "retry-max", "delay-warning", "no-queue-runner", "tls-reports",
 }
 
 // reload takes the settings as the configuration has them now, and the files

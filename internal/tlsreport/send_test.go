@@ -147,6 +147,24 @@ func TestOneThatFailsIsTriedAlone(t *testing.T) {
 	})
 }
 
+func TestReportsOfManyHostsAreSpreadOverHours(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t, map[string]string{"_smtp._tls.a.example": "v=TLSRPTv1; rua=mailto:tls@a.example"})
+		w.note("a.example")
+		time.Sleep(27*time.Hour - time.Second)
+		if err := w.Save(); err != nil {
+			t.Fatal(err)
+		}
+		if w.sendAll(t.Context(), 3*time.Hour); len(w.sent) != 0 {
+			t.Error("sent before its time")
+		}
+		time.Sleep(time.Second)
+		if w.sendAll(t.Context(), 3*time.Hour); len(w.sent) != 1 {
+			t.Error("not sent at its time")
+		}
+	})
+}
+
 func TestAReportGoesByHTTPS(t *testing.T) {
 	var got []string
 	answer := http.StatusInternalServerError

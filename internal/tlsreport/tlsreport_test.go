@@ -57,7 +57,13 @@ func TestADayEndsAtMidnightUTC(t *testing.T) {
 	if days, err := r.over(); err != nil || len(days) != 0 {
 		t.Errorf("over: %v, %v", days, err)
 	}
-	r.Now = func() time.Time { return time.Date(2026, 11, 29, 1, 0, 0, 0, time.FixedZone("", 3600)) } // midnight
+	east := time.FixedZone("", 3600)
+	r.Now = func() time.Time { return time.Date(2026, 11, 29, 0, 59, 59, 0, east) }
+	r.Note(Session{Domain: "a.example", Policy: none("a.example")})
+	if days, err := r.over(); err != nil || len(days) != 0 || r.domains["a.example"].Tallies[0].Summary.Good != 2 {
+		t.Errorf("over in another zone: %v, %v", days, err)
+	}
+	r.Now = func() time.Time { return time.Date(2026, 11, 29, 1, 0, 0, 0, east) } // midnight
 	r.Note(Session{Domain: "b.example", Policy: none("b.example")})
 	days, err := r.over()
 	if err != nil || !reflect.DeepEqual(days, []string{"2026-11-28"}) {

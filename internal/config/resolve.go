@@ -366,5 +366,5 @@ var knownKeys = []string{
 	"keep", "listen", "log-format", "log-level", "log-to", "mail-auth", "maildir", "masquerade", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "message-limit", "metrics", "min-free", "no-queue-runner",
 	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "quota", "recipient-delimiter",
 	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "sender-login", "sender-routes", "smarthost", "smtp-port", "spool", "srs", "srs-secret-file", "state", "stop-timeout",
-	"tls", "tls-ca", "tls-cert", "tls-insecure", "tls-key", "to", "users", "virtual", "watch", "xclient-from",
+	"tls", "tls-ca", "tls-cert", "tls-insecure", "tls-key", "tls-reports", "to", "users", "virtual", "watch", "xclient-from",
 }

@@ -99,14 +99,25 @@ func (d *Dovecot) Lookup(ctx context.Context, name string) (Account, error) {
 	case answer[0] == "FAIL" || len(answer) < 3:
 		return Account{}, fmt.Errorf("ask %s: %s: it cannot say", d.userdb, answer[0])
 	}
-	if who, err = canonical(answer[2]); err != nil {
-		return Account{}, fmt.Errorf("ask %s: user %q: %w", d.userdb, answer[2], errDovecot)
+	a, err := accountOf(answer)
+	if err != nil {
+		return Account{}, fmt.Errorf("ask %s: user %q: %w: %w", d.userdb, answer[2], errDovecot, err)
 	}
-	a := Account{Name: who, UID: -1, GID: -1, Home: value(answer, "home")}
+	return a, nil
+}
+
+// accountOf takes an account from the fields of USER. Dovecot has made numbers of
+// the names of users and groups.
+func accountOf(answer []string) (Account, error) {
+	a := Account{Home: value(answer, "home")}
+	var err, uerr, gerr error
+	a.Name, err = canonical(answer[2])
+	a.UID, uerr = parseID(value(answer, "uid"))
+	a.GID, gerr = parseID(value(answer, "gid"))
 	if mail, ok := strings.CutPrefix(value(answer, "mail"), "maildir:"); ok {
 		a.Maildir, _, _ = strings.Cut(mail, ":")
 	}
-	return a, nil
+	return a, errors.Join(err, uerr, gerr)
 }
 
 // ask says something at a socket of Dovecot and gives the fields of the first line

@@ -47,10 +47,10 @@ func TestARealDovecotKnowsWhoLogsIn(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	verifies(t, d, "Ann@example.org", "open sesame", nil, "/home/ann")
+	verifiesAs(t, d, "Ann@example.org", "open sesame", nil, "/home/ann", 5000)
 	verifies(t, d, "ann@example.org", "wrong", ErrBadCredentials, "")
 	verifies(t, d, "bob@example.org", "open sesame", ErrBadCredentials, "")
-	if a, err := d.Lookup(t.Context(), "ann@example.org"); err != nil || a.Maildir != "/home/ann/Mail" {
+	if a, err := d.Lookup(t.Context(), "ann@example.org"); err != nil || a.Maildir != "/home/ann/Mail" || a.UID != 5000 || a.GID != 5000 {
 		t.Errorf("Lookup = %+v, %v", a, err)
 	}
 	if _, err := d.Lookup(t.Context(), "bob@example.org"); !errors.Is(err, ErrNoAccount) {

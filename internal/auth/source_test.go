@@ -74,12 +74,17 @@ exit 1`)+" -x", nil)
 // errTrouble stands for any error that is temporary.
 var errTrouble = errors.New("trouble")
 
-// verifies holds a login of ann@example.org, or why it fails.
+// verifies holds a login of ann@example.org, who has no uid, or why it fails.
 func verifies(t *testing.T, d Directory, user, password string, want error, home string) {
+	t.Helper()
+	verifiesAs(t, d, user, password, want, home, -1)
+}
+
+func verifiesAs(t *testing.T, d Directory, user, password string, want error, home string, uid int) {
 	t.Helper()
 	a, err := d.Verify(t.Context(), user, password)
 	switch {
-	case want == nil && (err != nil || a.Name != "ann@example.org" || a.Home != home || a.UID != -1):
+	case want == nil && (err != nil || a.Name != "ann@example.org" || a.Home != home || a.UID != uid):
 		t.Errorf("Verify = %+v, %v", a, err)
 	case errors.Is(want, ErrBadCredentials) && !errors.Is(err, ErrBadCredentials):
 		t.Errorf("Verify = %+v, %v, want bad credentials", a, err)
@@ -133,9 +138,11 @@ func TestDovecotsAuthService(t *testing.T) {
 		plain("eve", "x"):           "VERSION\t2\t0\n",
 	})
 	serve(t, dir+"/auth-userdb", "VERSION\t1\t1\nSPID\t7\n", map[string]string{
-		"USER\t1\tann@example.org\tservice=": "USER\t1\tann@example.org\tuid=1000\tgid=1000\thome=/home/a\x01tb\tmail=maildir:~/Mail:INBOX=x\n",
+		"USER\t1\tann@example.org\tservice=": "USER\t1\tann@example.org\tuid=1000\tgid=1001\thome=/home/a\x01tb\tmail=maildir:~/Mail:INBOX=x\n",
 		"USER\t1\tbob":                       "NOTFOUND\t1\n",
 		"USER\t1\tcarl":                      "FAIL\t1\n",
+		"USER\t1\tdan":                       "USER\t1\tdan\tuid=daniel\n",
+		"USER\t1\tfred":                      "USER\t1\tfred\thome=/home/fred\n",
 	})
 	d, err := OpenSource("dovecot:"+dir+"/auth-client", nil)
 	if err != nil {
@@ -153,17 +160,22 @@ func TestDovecotsAuthService(t *testing.T) {
 		{"a name with a tab", "a\tb", "x", ErrBadCredentials},
 	}
 	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) { verifies(t, d, tt.user, tt.password, tt.want, "/home/a\tb") })
+		t.Run(tt.name, func(t *testing.T) { verifiesAs(t, d, tt.user, tt.password, tt.want, "/home/a\tb", 1000) })
 	}
 	a, err := d.Lookup(t.Context(), "ann@example.org")
-	if err != nil || a.Maildir != "~/Mail" || !KnowsWho(d) {
+	if err != nil || a.Maildir != "~/Mail" || a.UID != 1000 || a.GID != 1001 || !KnowsWho(d) {
 		t.Errorf("Lookup = %+v, %v", a, err)
 	}
 	if _, err := d.Lookup(t.Context(), "bob"); !errors.Is(err, ErrNoAccount) {
 		t.Errorf("Lookup of nobody = %v", err)
 	}
-	if _, err := d.Lookup(t.Context(), "carl"); err == nil || errors.Is(err, ErrNoAccount) {
-		t.Errorf("Lookup that fails = %v, want trouble", err)
+	for _, name := range []string{"carl", "dan"} { // a uid that is none must not become the daemon's
+		if a, err := d.Lookup(t.Context(), name); err == nil || errors.Is(err, ErrNoAccount) {
+			t.Errorf("Lookup that fails = %+v, %v, want trouble", a, err)
+		}
+	}
+	if a, err := d.Lookup(t.Context(), "fred"); err != nil || a.UID != -1 || a.GID != -1 {
+		t.Errorf("Lookup of an account without ids = %+v, %v", a, err)
 	}
 }
 

@@ -96,24 +96,17 @@ func (s *FS) ReadDir(path string) (list []iofs.DirEntry, err error) {
 }
 
 // Stat describes what a path leads to.
-func (s *FS) Stat(path string) (st iofs.FileInfo, err error) {
-	if s.owner == (Owner{}) {
-		return os.Stat(path)
-	}
-	err = s.owner.Do(func() (err error) {
-		st, err = os.Stat(path)
-		return err
-	})
-	return st, err
-}
+func (s *FS) Stat(path string) (iofs.FileInfo, error) { return s.describe(path, os.Stat) }
 
 // Lstat is Stat that does not follow a link.
-func (s *FS) Lstat(path string) (st iofs.FileInfo, err error) {
+func (s *FS) Lstat(path string) (iofs.FileInfo, error) { return s.describe(path, os.Lstat) }
+
+func (s *FS) describe(path string, ask func(string) (iofs.FileInfo, error)) (st iofs.FileInfo, err error) {
 	if s.owner == (Owner{}) {
-		return os.Lstat(path)
+		return ask(path)
 	}
 	err = s.owner.Do(func() (err error) {
-		st, err = os.Lstat(path)
+		st, err = ask(path)
 		return err
 	})
 	return st, err

@@ -28,9 +28,10 @@ func another(t testing.TB, s *Spool) *Spool {
 	return other
 }
 
-func progressFiles(t testing.TB, s *Spool) []string {
+// names are those in a directory of the spool.
+func names(t testing.TB, s *Spool, dir string) []string {
 	t.Helper()
-	names, err := readNames(s.Path("queue/progress"))
+	names, err := readNames(s.Path(dir))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -109,7 +110,7 @@ func TestWhatIsLeftOfAFreshMessageIsRecorded(t *testing.T) {
 	id := queue(t, s, "x\n", "a@example.net", "b@example.net")
 	l := lock(t, s, id)
 	settleAll(t, l)
-	if len(progressFiles(t, s)) != 0 {
+	if len(names(t, s, "queue/progress")) != 0 {
 		t.Error("it has a progress file before it needs one")
 	}
 	if err := l.Record(ctx, Event{Kind: Deferred, Rcpt: 1, Dest: "y", Reply: "later"}); err != nil {
@@ -146,7 +147,7 @@ func TestAFreshMessageIsForOne(t *testing.T) {
 		t.Fatal(err)
 	}
 	l.Unlock()
-	if left := progressFiles(t, s); len(left) != 0 {
+	if left := names(t, s, "queue/progress"); len(left) != 0 {
 		t.Errorf("progress of what is gone: %q", left)
 	}
 
@@ -194,7 +195,7 @@ func TestAFreshMessageThatWasNotAttemptedStaysSo(t *testing.T) {
 		}
 		l.Unlock()
 	}
-	if left := progressFiles(t, s); len(left) != 0 {
+	if left := names(t, s, "queue/progress"); len(left) != 0 {
 		t.Errorf("progress files %q", left)
 	}
 }
@@ -274,7 +275,7 @@ func TestAFollowerOfAFreshMessage(t *testing.T) {
 	if how, err := s.Ended(id); how != HasDelivered || err != nil {
 		t.Errorf("ended %v, %v", how, err)
 	}
-	if left := progressFiles(t, s); len(left) != 0 {
+	if left := names(t, s, "queue/progress"); len(left) != 0 {
 		t.Errorf("progress of what is gone: %q", left)
 	}
 }

@@ -34,15 +34,6 @@ func pass(t testing.TB, s *Spool, text string) (file string, ino uint64) {
 	return file, st.Sys().(*syscall.Stat_t).Ino
 }
 
-func inTmp(t testing.TB, s *Spool) []string {
-	t.Helper()
-	names, err := readNames(s.Path("queue/tmp"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	return names
-}
-
 func TestAMessageIsWrittenOverOneThatHasLeft(t *testing.T) {
 	s := handing(t, durable.New(), 1<<20)
 	_, first := pass(t, s, strings.Repeat("long\n", 3000))
@@ -63,7 +54,7 @@ func TestAMessageIsWrittenOverOneThatHasLeft(t *testing.T) {
 		_, first = pass(t, s, text)
 	}
 	s.HandOver(0)
-	if left := inTmp(t, s); len(left) != 0 {
+	if left := names(t, s, "queue/tmp"); len(left) != 0 {
 		t.Errorf("left in tmp: %q", left)
 	}
 }
@@ -90,7 +81,7 @@ func TestADraftOnASpareIsDiscarded(t *testing.T) {
 		t.Fatal(err)
 	}
 	d.Discard()
-	if left := inTmp(t, s); len(left) != 0 || len(list(t, s)) != 0 {
+	if left := names(t, s, "queue/tmp"); len(left) != 0 || len(list(t, s)) != 0 {
 		t.Errorf("left %q, %v", left, list(t, s))
 	}
 }
@@ -109,14 +100,14 @@ func TestSparesAreFewAndNotOld(t *testing.T) {
 		}
 		l.Unlock()
 	}
-	if got := inTmp(t, s); len(got) != maxSpares {
+	if got := names(t, s, "queue/tmp"); len(got) != maxSpares {
 		t.Errorf("%d spares, want %d", len(got), maxSpares)
 	}
 	for _, sp := range s.spares.all {
 		sp.at = sp.at.Add(-2 * spareAge)
 	}
-	if sp := s.takeSpare(); sp != nil || len(inTmp(t, s)) != maxSpares-1 {
-		t.Errorf("an old spare is used, or kept: %+v, %d left", sp, len(inTmp(t, s)))
+	if sp := s.takeSpare(); sp != nil || len(names(t, s, "queue/tmp")) != maxSpares-1 {
+		t.Errorf("an old spare is used, or kept: %+v, %d left", sp, len(names(t, s, "queue/tmp")))
 	}
 	if spareAge >= 36*time.Hour {
 		t.Error("a spare may be cleaned while it is used")

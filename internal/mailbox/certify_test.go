@@ -58,6 +58,34 @@ func TestWhatWeHaveChangedNeedsNoScan(t *testing.T) {
 	}
 }
 
+// Where times may be of a coarse clock, a folder that has just changed is listed by
+// who opens it next: the next change may have left its times as they are.
+func TestWhereTimesAreCoarseWhatIsYoungIsListedAnew(t *testing.T) {
+	x := newFixture(t)
+	name := x.deliver("one\n")
+	f := x.open(x.store)
+	f.b.lock()
+	f.b.fine = false
+	f.b.unlock()
+	x.must(f.Sync(x.ctx))
+	x.must(f.Settle(x.ctx))
+	f.b.lock()
+	f.b.grow() // it would do where times are fine
+	f.b.unlock()
+	f.Close()
+	cur := filepath.Join(x.dir, "cur")
+	st, err := os.Stat(cur)
+	x.must(err)
+	x.must(os.Remove(filepath.Join(cur, name+":2,")))
+	x.must(os.Chtimes(cur, st.ModTime(), st.ModTime()))
+	g := x.open(x.process())
+	if g.b.lock(); g.b.seen.old() {
+		t.Errorf("what changed a moment ago is believed: %v", g.b.seen.settled)
+	}
+	g.b.unlock()
+	x.wantView(g, "")
+}
+
 // Where cur/ is as it was, a delivery costs a look at new/.
 func TestADeliveryIsFoundWithoutAScanOfCur(t *testing.T) {
 	x := newFixture(t)

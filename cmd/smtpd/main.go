@@ -44,7 +44,7 @@ func run(ctx context.Context, v *config.Values) error {
 	if err := wire.NoOperands(v); err != nil {
 		return err
 	}
-	wire.Processors()
+	wire.Scheduling()
 	h, err := open(ctx, v)
 	if err != nil {
 		return err

@@ -23,13 +23,18 @@ type daemon struct {
 
 // start runs a daemon until the bench ends, and waits until it listens.
 func (b *bench) start(program string, args ...string) (*daemon, error) {
-	d := &daemon{log: filepath.Join(b.dir, program+".log"), addr: map[string]string{}}
-	log, err := os.Create(d.log)
+	return b.startOf(b.bin, program, args...)
+}
+
+// startOf starts a program of the build in the directory bin.
+func (b *bench) startOf(bin, program string, args ...string) (*daemon, error) {
+	log, err := os.CreateTemp(b.dir, program+".*.log")
 	if err != nil {
 		return nil, err
 	}
 	defer log.Close()
-	d.cmd = exec.Command(filepath.Join(b.bin, program), args...)
+	d := &daemon{log: log.Name(), addr: map[string]string{}}
+	d.cmd = exec.Command(filepath.Join(bin, program), args...)
 	d.cmd.Stderr = log
 	d.cmd.Env = environ()
 	if err := d.cmd.Start(); err != nil {

@@ -26,6 +26,7 @@ import (
 // options are the flags.
 type options struct {
 	bin, dir  string
+	versus    string // directories of other builds
 	only      string
 	rounds    int
 	letters   int // of a turn
@@ -42,19 +43,20 @@ type options struct {
 // A figure is one thing that can be measured.
 type figure struct {
 	name, what string
+	creates    bool // it measures how files are made
 	run        func(b *bench) error
 }
 
 // figures are all of them, in the order in which they run.
 var figures = []figure{
-	{"receive", "letters of 4 KiB into local Maildirs", receive},
-	{"relay", "letters of 4 KiB through the queue to other hosts", relay},
-	{"deferred", "letters of 4 KiB into an empty and a full queue", deferred},
-	{"connections", "memory of sessions that do nothing", connections},
-	{"imap", "one large folder", imapRead},
-	{"change", "one large folder that is changed", imapChange},
-	{"idle", "sessions that wait in one folder", idle},
-	{"pop3", "one large folder by POP3", pop3},
+	{"receive", "letters of 4 KiB into local Maildirs", true, receive},
+	{"relay", "letters of 4 KiB through the queue to other hosts", true, relay},
+	{"deferred", "letters of 4 KiB into an empty and a full queue", true, deferred},
+	{"connections", "memory of sessions that do nothing", false, connections},
+	{"imap", "one large folder", false, imapRead},
+	{"change", "one large folder that is changed", false, imapChange},
+	{"idle", "sessions that wait in one folder", false, idle},
+	{"pop3", "one large folder by POP3", false, pop3},
 }
 
 func main() {
@@ -64,6 +66,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "directory of the programs")
+	flag.StringVar(&o.versus, "versus", "", "directories of other builds whose smtpd takes turns too, separated by commas")
 	flag.StringVar(&o.dir, "dir", ".bench", "directory to work in, on the disk to be measured")
 	flag.StringVar(&o.only, "only", "", "figures to take, separated by commas: "+names())
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each contender")
@@ -132,6 +135,9 @@ func (b *bench) take(f figure) error {
 		b.cleanup()
 		b.options = o
 	}()
+	if f.creates {
+		forget()
+	}
 	b.dir = filepath.Join(o.dir, f.name)
 	if err := os.MkdirAll(b.dir, 0o755); err != nil {
 		return err

@@ -17,11 +17,18 @@ type contender interface {
 
 // receive measures letters into Maildirs, each durable before its 250.
 func receive(b *bench) error {
-	smtpd, err := b.newSmtpd()
+	smtpd, err := b.newSmtpd("smtpd", b.bin)
 	if err != nil {
 		return err
 	}
 	all := []contender{&disk{b: b}, &disk{b: b, shared: true}, smtpd}
+	for _, bin := range b.otherBuilds() {
+		other, err := b.newSmtpd("smtpd of "+filepath.Base(bin), bin)
+		if err != nil {
+			return err
+		}
+		all = append(all, other)
+	}
 	if !b.alone {
 		all = b.besidePostfix(all)
 	}
@@ -157,9 +164,14 @@ func (b *bench) accounts() (all []string) {
 	return all
 }
 
-// newSmtpd is ours.
-func (b *bench) newSmtpd() (*mailServer, error) {
-	root := filepath.Join(b.dir, "postbag")
+// otherBuilds are the directories of -versus.
+func (b *bench) otherBuilds() []string {
+	return strings.FieldsFunc(b.versus, func(r rune) bool { return r == ',' })
+}
+
+// newSmtpd is ours, of the build in a directory.
+func (b *bench) newSmtpd(title, bin string) (*mailServer, error) {
+	root := filepath.Join(b.dir, title)
 	if err := os.MkdirAll(filepath.Join(root, "spool"), 0o700); err != nil {
 		return nil, err
 	}
@@ -171,13 +183,13 @@ func (b *bench) newSmtpd() (*mailServer, error) {
 	if err := os.WriteFile(file, []byte(users.String()), 0o600); err != nil {
 		return nil, err
 	}
-	d, err := b.start("smtpd", "--spool", filepath.Join(root, "spool"), "--users", file, "--aliases", "/dev/null",
+	d, err := b.startOf(bin, "smtpd", "--spool", filepath.Join(root, "spool"), "--users", file, "--aliases", "/dev/null",
 		"--hostname", "mx."+domain, "--domain", domain, "--listen", "smtp://127.0.0.1:0")
 	if err != nil {
 		return nil, err
 	}
 	return &mailServer{
-		b: b, title: "smtpd", addr: d.addr["smtp"], pid: d.cmd.Process.Pid,
+		b: b, title: title, addr: d.addr["smtp"], pid: d.cmd.Process.Pid,
 		maildir: func(account string) string { return filepath.Join(root, "spool", "mail", account) },
 		own:     func(string) error { return nil },
 	}, nil

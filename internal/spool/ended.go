@@ -9,6 +9,7 @@ import (
 	iofs "io/fs"
 	"math/rand/v2"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"slices"
 	"sync/atomic"
@@ -68,6 +69,7 @@ func (e *endings) put(at int64, entry []byte) (done bool) {
 	defer debug.SetPanicOnFault(debug.SetPanicOnFault(true))
 	defer func() { done = recover() == nil }()
 	copy(e.table[at:], entry)
+	runtime.KeepAlive(e) // and so its table is mapped
 	return true
 }
 
@@ -114,6 +116,7 @@ func (s *Spool) endings() *endings {
 		s.ended = &endings{first: rand.Uint32()}
 		s.ended.file, _ = os.OpenFile(s.Path("queue", "ended"), os.O_RDWR|os.O_CREATE|unix.O_NOFOLLOW, 0o600)
 		s.ended.table = mapped(s.ended.file, endingRows*endingRow)
+		runtime.AddCleanup(s.ended, func(table []byte) { unix.Munmap(table) }, s.ended.table)
 	})
 	return s.ended
 }

@@ -3,7 +3,10 @@ package spool
 import (
 	"errors"
 	"os"
+	"runtime"
+	"strings"
 	"testing"
+	"time"
 
 	"postbag/internal/durable"
 )
@@ -38,6 +41,30 @@ func TestHowAMessageEndedIsKnownAfterIt(t *testing.T) {
 				t.Errorf("Ended = %v, %v, want %v", got, err, tt.want)
 			}
 		})
+	}
+}
+
+func TestASpoolThatNobodyUsesAnyMoreIsNotMapped(t *testing.T) {
+	dir := t.TempDir()
+	for range 10 {
+		s, err := Open(durable.New(), dir, Options{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		s.NoteEnd(s.NewID(), HasDelivered)
+	}
+	maps := func() int {
+		text, err := os.ReadFile("/proc/self/maps")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return strings.Count(string(text), dir)
+	}
+	for end := time.Now().Add(time.Minute); maps() > 0; time.Sleep(time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d tables are in memory still", maps())
+		}
+		runtime.GC()
 	}
 }
 

@@ -165,6 +165,9 @@ func (s *session) step(mayExpunge bool) {
 	}
 	s.loseExpunged(d.Expunged)
 	s.tellExpunged(d.Expunged)
+	if cur.KeywordSets() != sel.view.KeywordSets() { // their letters may be gone again
+		s.tellUnknown(cur.Keywords())
+	}
 	sel.view = cur
 	if d.Added > 0 {
 		sel.claimRecent(s.ctx)
@@ -231,12 +234,12 @@ func (s *session) tellKeywords(names []string) string {
 
 // tellNew writes FLAGS when a letter has a keyword that the client was not told
 // of: some clients ignore those. It comes before the letter's flags.
-func (s *session) tellNew(l *mailbox.Letter) {
-	for _, k := range l.Keywords {
-		if !s.sel.keywords[k] {
-			s.tellKeywords(l.Keywords)
-			return
-		}
+func (s *session) tellNew(l *mailbox.Letter) { s.tellUnknown(l.Keywords) }
+
+// tellUnknown writes FLAGS when the client was not told of some keywords.
+func (s *session) tellUnknown(names []string) {
+	if slices.ContainsFunc(names, func(k string) bool { return !s.sel.keywords[k] }) {
+		s.tellKeywords(names)
 	}
 }
 

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -180,8 +181,10 @@ func TestKeywordsWithLettersAndWithout(t *testing.T) {
 		t.Error("the snapshot was not read")
 	}
 	x.wantView(g, want)
-	if got := strings.Join(g.View().Keywords(), " "); got != "Mine key1 more" {
-		t.Errorf("keywords of the folder: %s", got)
+	known := append(slices.Clone(g.b.st.keys.names[:]), "more")
+	slices.Sort(known)
+	if got := g.View().Keywords(); !slices.Equal(slices.Sorted(slices.Values(got)), known) {
+		t.Errorf("keywords of the folder: %v, want %v", got, known)
 	}
 	// Letters of the name that the map does not know stay as they are.
 	if got := withFlags("cur/a:2,FXb", Seen, g.b.st.keys.mask()&^(firstKey<<1)); got != "cur/a:2,SXb" {

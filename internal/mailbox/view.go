@@ -3,6 +3,7 @@ package mailbox
 import (
 	"slices"
 	"sort"
+	"strings"
 )
 
 // chunkRows is how many letters share one chunk of a view. A change copies the
@@ -131,25 +132,24 @@ func (v *View) HighestModSeq() uint64 { return v.modseq }
 // MailboxID is the OBJECTID of the folder (RFC 8474 section 4).
 func (v *View) MailboxID() string { return mailboxID(v.id) }
 
-// Keywords lists every keyword that a letter of the folder has, sorted.
+// Keywords are those that letters have and those that letters had, as far as
+// that is known still, sorted. What one session was told of the others are, too:
+// it may be used again.
 func (v *View) Keywords() []string {
-	used := make([]bool, len(v.sets))
-	letters := Flags(0)
-	for _, c := range v.chunks {
-		for i := range c {
-			used[c[i].kw] = true
-			letters |= c[i].flags
-		}
+	all := v.keys.named(^Flags(0))
+	for _, set := range v.sets {
+		all = append(all, set...)
 	}
-	all := v.keys.named(letters)
-	for i, set := range v.sets {
-		if used[i] {
-			all = append(all, set...)
-		}
-	}
-	slices.Sort(all)
-	return slices.Compact(all)
+	slices.SortStableFunc(all, compareFold)
+	return slices.CompactFunc(all, strings.EqualFold)
 }
+
+// compareFold orders without regard to case.
+func compareFold(a, b string) int { return strings.Compare(strings.ToLower(a), strings.ToLower(b)) }
+
+// KeywordSets is how many sets of keywords letters have had. It grows whenever
+// Keywords does because of a letter.
+func (v *View) KeywordSets() int { return len(v.sets) }
 
 // Unseen is the number of letters without the Seen flag.
 func (v *View) Unseen() int { return v.Count(Seen, 0) }

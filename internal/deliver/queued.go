@@ -21,6 +21,7 @@ type Mail struct {
 	Ret        string
 	EnvID      string
 	RequireTLS bool                          // RFC 8689
+	Priority   int                           // RFC 6710
 	ClientIP   string                        // where it came from
 	Ours       bool                          // somebody of this host has written it, not a stranger
 	Size       int64                         // octets in disk form

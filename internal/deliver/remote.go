@@ -322,7 +322,7 @@ var errNoPassword = errors.New("there is no password file")
 // envelope is what a host is told of a message.
 func envelope(m Mail, to []spool.Recipient) (smtpout.Mail, error) {
 	mail := smtpout.Mail{
-		From: m.From, Ret: m.Ret, EnvID: m.EnvID, Rcpts: make([]smtpout.Rcpt, len(to)),
+		From: m.From, Ret: m.Ret, EnvID: m.EnvID, Priority: m.Priority, Rcpts: make([]smtpout.Rcpt, len(to)),
 	}
 	for i, t := range to {
 		mail.Rcpts[i] = smtpout.Rcpt{Address: t.Address, Orig: t.Orig, Notify: t.Notify}

@@ -18,6 +18,8 @@ type Trace struct {
 	TLS      string    // version and cipher suite
 	UID      int       // local user who submitted; -1 for none. Used when FromHELO and FromIP are empty
 	At       time.Time // in the zone that shall be printed
+
+	Priority int // RFC 6710; 0 is left out
 }
 
 // DateFormat is the layout of RFC 5322 section 3.3 for package time.
@@ -50,6 +52,10 @@ func (t Trace) Received() Field {
 		b = append(b, "\n\tfor <"...)
 		b = clean(b, t.For)
 		b = append(b, '>')
+	}
+	if t.Priority != 0 { // RFC 6710 section 4.1
+		b = append(b, "\n\tpriority "...)
+		b = strconv.AppendInt(b, int64(t.Priority), 10)
 	}
 	b = append(b, ";\n\t"...)
 	b = t.At.AppendFormat(b, plainDate)

@@ -19,6 +19,8 @@ func TestReceived(t *testing.T) {
 			"Received: by h (postbag, from userid 1000) id Q1;\n\tTue, 24 Nov 2026 10:00:00 +0100\n"},
 		{"a client without a name", Trace{FromIP: "IPv6:2001:db8::1", ByHost: "h", UID: -1, At: testTime},
 			"Received: from unknown ([IPv6:2001:db8::1])\n\tby h (postbag);\n\tTue, 24 Nov 2026 10:00:00 +0100\n"},
+		{"how urgent it is", Trace{FromIP: "192.0.2.1", ByHost: "h", For: "ann@example.org", UID: -1, At: testTime, Priority: -4},
+			"Received: from unknown ([192.0.2.1])\n\tby h (postbag)\n\tfor <ann@example.org>\n\tpriority -4;\n\tTue, 24 Nov 2026 10:00:00 +0100\n"},
 		{"a name that would break the field", Trace{FromHELO: "x)\r\nEvil: (;<", ByHost: "h", UID: -1, At: testTime},
 			"Received: from x???Evil: ???\n\tby h (postbag);\n\tTue, 24 Nov 2026 10:00:00 +0100\n"},
 	}

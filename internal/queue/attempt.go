@@ -39,6 +39,9 @@ func (w *work) attempt(ctx context.Context, st start) (next time.Time, parked []
 	}
 	defer l.Unlock()
 	a := &attempt{work: w, l: l, e: l.Entry(), eager: st.eager}
+	if a.e.Priority != 0 {
+		w.rank(st.id, a.e.Priority)
+	}
 	switch {
 	case a.e.Damage != nil:
 		w.stopped(ctx, a.e)

@@ -8,8 +8,8 @@ import (
 // A destination has slots: so many attempts at it may be under way at a time.
 type destination struct {
 	busy    int
-	window  int     // slots it is given now
-	waiting []*item // parked here, the first to come first
+	window  int  // slots it is given now
+	waiting line // parked here
 
 	proven  bool          // it has answered, and has not failed since
 	failed  int           // attempts without an answer since it last answered
@@ -123,7 +123,7 @@ func (s *schedule) release(key string, failure error) {
 	}
 	s.offer(key, d)
 	s.offerCrowd()
-	if d.busy == 0 && len(d.waiting) == 0 && d.failed == 0 && !s.clock().Before(d.free) {
+	if d.busy == 0 && d.waiting.len() == 0 && d.failed == 0 && !s.clock().Before(d.free) {
 		delete(s.dests, key)
 	}
 }
@@ -156,19 +156,18 @@ func (s *schedule) offer(key string, d *destination) {
 	now := s.clock()
 	n := s.open(d, now)
 	if d.suspended(now) {
-		n = len(d.waiting)
+		n = d.waiting.len()
 	}
-	for n > 0 && len(d.waiting) > 0 {
-		it := d.waiting[0]
-		d.waiting = d.waiting[1:]
+	for n > 0 && d.waiting.len() > 0 {
+		it := d.waiting.pop()
 		// It may have become due, or have gone, since it was parked.
 		if !it.active && slices.Contains(it.parked, key) {
-			s.ready = append(s.ready, it)
+			s.ready.push(it)
 			n--
 		}
 	}
 	switch {
-	case len(d.waiting) == 0:
+	case d.waiting.len() == 0:
 		delete(s.paused, key)
 	case now.Before(d.free):
 		s.paused[key] = d
@@ -228,7 +227,7 @@ func (s *schedule) tidy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for key, d := range s.dests {
-		if d.busy == 0 && len(d.waiting) == 0 && d.until.Add(s.most).Before(s.clock()) {
+		if d.busy == 0 && d.waiting.len() == 0 && d.until.Add(s.most).Before(s.clock()) {
 			delete(s.dests, key)
 		}
 	}

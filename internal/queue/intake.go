@@ -230,7 +230,7 @@ func (t *Transaction) tell(ctx context.Context, took time.Duration) {
 	if t.draft != nil && t.queued == nil {
 		events.Queued(ctx, t.draft.Envelope(), t.size)
 		// Without a runner it waits for the next one.
-		_ = t.in.Spool.Wake(ctx, t.env.ID)
+		_ = t.in.Spool.WakeFor(ctx, t.env)
 	}
 }
 

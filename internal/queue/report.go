@@ -166,6 +166,7 @@ func (a *attempt) notify(ctx context.Context, n notice) (spool.ID, error) {
 		Arrived: a.now(), To: []spool.Recipient{{Address: n.to}},
 		Body: "8BITMIME", SMTPUTF8: a.needsUTF8(n), Proto: "local", UID: -1, Report: n.about, About: a.e.ID,
 		RequireTLS: a.e.RequireTLS, // RFC 8689 section 5
+		Priority:   a.e.Priority,   // it is as urgent to know as what it is about
 	}
 	if err := a.write(ctx, env, n); err != nil {
 		return "", fmt.Errorf("report on %s: %w", a.e.ID, err)

@@ -139,10 +139,10 @@ func (r *Runner) rules() rules {
 
 // loop starts what is due until ctx is done.
 func (w *work) loop(ctx context.Context, listener *spool.Listener) {
-	var ids <-chan spool.ID
+	var calls <-chan spool.Call
 	var all <-chan struct{}
 	if listener != nil {
-		ids, all = listener.IDs(), listener.All()
+		calls, all = listener.Calls(), listener.All()
 	}
 	w.clean(ctx)
 	w.rescan(ctx)
@@ -154,8 +154,8 @@ func (w *work) loop(ctx context.Context, listener *spool.Listener) {
 		timer := w.timer()
 		select {
 		case <-ctx.Done():
-		case id := <-ids:
-			w.add(id, soon, false)
+		case c := <-calls:
+			w.call(c)
 		case <-all:
 			w.rescan(ctx)
 		case <-drops.C:

@@ -16,24 +16,28 @@ type schedule struct {
 	mu    sync.Mutex // attempts acquire and release slots from their goroutines
 	items map[spool.ID]*item
 	due   dueHeap
-	fresh []*item // woken: new letters, and those that somebody has retried
-	ready []*item // parked ones for which a slot has become free
-	turn  int     // of the three above, who was served last
+	fresh line // woken: new letters, and those that somebody has retried
+	ripe  line // those whose time has come
+	ready line // parked ones for which a slot has become free
+	turn  int  // of the three above, who was served last
 	slots
 }
 
 // An item is one queued message. It is in one place: being attempted (active),
-// fresh, parked at destinations, or only due at a time.
+// fresh, ripe, parked at destinations, or only due at a time.
 type item struct {
-	id     spool.ID
-	at     time.Time // when all of it is due; zero is never
-	index  int       // in the heap; -1 when not there
-	active bool
-	fresh  bool
-	again  bool     // somebody woke it while it was active
-	force  bool     // whatever its progress says about the next attempt
-	eager  bool     // although its destinations are suspended: somebody has retried it
-	parked []string // slots it waits for; these need no time to come
+	id       spool.ID
+	at       time.Time // when all of it is due; zero is never
+	since    time.Time // when it came to wait for its turn
+	index    int       // in the heap; -1 when not there
+	priority int8      // RFC 6710; 0 until an attempt has looked at it, or who queued it has told
+	active   bool
+	fresh    bool
+	ripe     bool
+	again    bool     // somebody woke it while it was active
+	force    bool     // whatever its progress says about the next attempt
+	eager    bool     // although its destinations are suspended: somebody has retried it
+	parked   []string // slots it waits for; these need no time to come
 }
 
 // soon is before every present: what is due then is due whoever looks when.
@@ -48,19 +52,46 @@ func newSchedule(now func() time.Time, r rules) *schedule {
 func (s *schedule) add(id spool.ID, at time.Time, force bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	it := s.item(id)
+	it.force = it.force || force
+	s.bring(it, at)
+}
+
+// call is add for a message that is due at once and whose priority may be known.
+func (s *schedule) call(c spool.Call) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	it := s.item(c.ID)
+	if c.Priority != 0 {
+		it.priority = int8(c.Priority)
+	}
+	s.bring(it, soon)
+}
+
+// rank tells the priority of a message that is being attempted.
+func (s *schedule) rank(id spool.ID, priority int) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.item(id).priority = int8(priority)
+}
+
+func (s *schedule) item(id spool.ID) *item {
 	it := s.items[id]
 	if it == nil {
 		it = &item{id: id, index: -1}
 		s.items[id] = it
 	}
-	it.force = it.force || force
+	return it
+}
+
+func (s *schedule) bring(it *item, at time.Time) {
 	switch {
 	case it.active:
 		it.again = true
 	case at.Equal(soon):
-		it.eager = it.eager || it.index >= 0
+		it.eager = it.eager || it.index >= 0 || it.ripe
 		s.freshen(it)
-	case !it.fresh && (it.index < 0 || at.Before(it.at)):
+	case !it.fresh && !it.ripe && (it.index < 0 || at.Before(it.at)):
 		s.setDue(it, at)
 	}
 }
@@ -70,8 +101,17 @@ func (s *schedule) freshen(it *item) {
 		return
 	}
 	s.setDue(it, time.Time{})
-	it.fresh = true
-	s.fresh = append(s.fresh, it)
+	it.fresh, it.ripe, it.since = true, false, s.clock()
+	s.fresh.push(it)
+}
+
+// ripen finds those whose time has come.
+func (s *schedule) ripen(now time.Time) {
+	for len(s.due) > 0 && !s.due[0].at.After(now) {
+		it := heap.Pop(&s.due).(*item)
+		it.ripe, it.since = true, it.at
+		s.ripe.push(it)
+	}
 }
 
 func (s *schedule) setDue(it *item, at time.Time) {
@@ -97,7 +137,7 @@ type start struct {
 
 // next takes what may start now: by turns a letter that just came, one that has
 // been waiting for its time, and one that has been waiting for a slot, so that none
-// of the three keeps the others out.
+// of the three keeps the others out. Of each of these the first of its line goes.
 func (s *schedule) next() (start, bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -118,22 +158,23 @@ func (s *schedule) next() (start, bool) {
 func (s *schedule) first(kind int, now time.Time) (it *item, only []string) {
 	switch kind {
 	case 0:
-		for len(s.ready) > 0 {
-			it, s.ready = s.ready[0], s.ready[1:]
-			if !it.active && len(it.parked) > 0 {
+		for s.ready.len() > 0 {
+			if it := s.ready.pop(); !it.active && len(it.parked) > 0 {
 				return it, it.parked
 			}
 		}
 	case 1:
-		for len(s.fresh) > 0 {
-			it, s.fresh = s.fresh[0], s.fresh[1:]
-			if !it.active && it.fresh {
+		for s.fresh.len() > 0 {
+			if it := s.fresh.pop(); !it.active && it.fresh {
 				return it, nil
 			}
 		}
 	case 2:
-		if len(s.due) > 0 && !s.due[0].at.After(now) {
-			return s.due[0], nil
+		s.ripen(now)
+		for s.ripe.len() > 0 {
+			if it := s.ripe.pop(); !it.active && it.ripe {
+				return it, nil
+			}
 		}
 	}
 	return nil, nil
@@ -144,7 +185,7 @@ func (s *schedule) begin(it *item, only []string) start {
 		heap.Remove(&s.due, it.index)
 	}
 	st := start{it.id, only, it.force, it.eager}
-	it.active, it.fresh, it.force, it.parked = true, false, false, nil
+	it.active, it.fresh, it.ripe, it.force, it.parked = true, false, false, false, nil
 	return st
 }
 
@@ -152,7 +193,7 @@ func (s *schedule) begin(it *item, only []string) start {
 func (s *schedule) wait() (d time.Duration, ok bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(s.ready) > 0 || len(s.fresh) > 0 {
+	if s.ready.len() > 0 || s.fresh.len() > 0 || s.ripe.len() > 0 {
 		return 0, true
 	}
 	next := s.nextPause()
@@ -183,7 +224,7 @@ func (s *schedule) end(id spool.ID, next time.Time, parked []string) {
 	it.parked = parked
 	for _, key := range parked {
 		d := s.dest(key)
-		d.waiting = append(d.waiting, it)
+		d.waiting.push(it)
 		s.offer(key, d)
 	}
 }
@@ -194,7 +235,7 @@ func (s *schedule) idle() bool {
 	defer s.mu.Unlock()
 	now := s.clock()
 	for _, it := range s.items {
-		if it.active || it.fresh || len(it.parked) > 0 || it.index >= 0 && !it.at.After(now) {
+		if it.active || it.fresh || it.ripe || len(it.parked) > 0 || it.index >= 0 && !it.at.After(now) {
 			return false
 		}
 	}

@@ -3,7 +3,6 @@ package queue
 import (
 	"errors"
 	"fmt"
-	"slices"
 	"testing"
 	"time"
 
@@ -43,7 +42,9 @@ var errDead = errors.New("no answer")
 func TestTheWindowOfADestination(t *testing.T) {
 	b := newSlotBench()
 	var got []int
-	b.dest("x").waiting = slices.Repeat([]*item{{parked: []string{"x"}}}, 1000) // or it would be forgotten
+	for range 1000 { // or it would be forgotten
+		b.dest("x").waiting.push(&item{parked: []string{"x"}})
+	}
 	for range 4 {
 		n := b.grab("x")
 		got = append(got, n)

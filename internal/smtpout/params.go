@@ -105,6 +105,10 @@ func (t *transaction) mailLine() string {
 	if t.mail.RequireTLS {
 		line += " REQUIRETLS"
 	}
+	// RFC 6710 section 4.2: who conforms is told; others get the letter without.
+	if t.mail.Priority != 0 && t.offers("MT-PRIORITY") {
+		line += " MT-PRIORITY=" + strconv.Itoa(t.mail.Priority)
+	}
 	if t.offers("DSN") {
 		if t.mail.Ret != "" {
 			line += " RET=" + t.mail.Ret

@@ -20,9 +20,10 @@
 // # What it speaks
 //
 // PIPELINING (RFC 2920), SIZE, 8BITMIME, DSN, SMTPUTF8, CHUNKING (RFC 3030),
-// STARTTLS (RFC 3207), AUTH (RFC 4954), REQUIRETLS (RFC 8689). Each read and each write has a deadline
-// of RFC 5321 section 4.5.3.2; ctx ends all of them. For hosts without 8BITMIME
-// a letter is encoded, unless it is signed.
+// STARTTLS (RFC 3207), AUTH (RFC 4954), MT-PRIORITY (RFC 6710), REQUIRETLS (RFC
+// 8689). Each read and each write has a deadline of RFC 5321 section 4.5.3.2; ctx
+// ends all of them. For hosts without 8BITMIME a letter is encoded, unless it is
+// signed.
 //
 // A bare CR or LF in a letter is sent as CRLF (RFC 5321 section 2.3.8), so that
 // nobody behind us can see an end of the letter where we see none.
@@ -102,6 +103,7 @@ type Mail struct {
 	RequireTLS bool   // only under TLS, and to a host that offers REQUIRETLS (RFC 8689)
 	Ret        string // RFC 3461: "FULL", "HDRS" or ""
 	EnvID      string // RFC 3461, decoded
+	Priority   int    // -9 to 9, RFC 6710
 }
 
 // An Rcpt is one forward-path with its parameters of RFC 3461.

@@ -793,3 +793,28 @@ func FuzzReply(f *testing.F) {
 		}
 	})
 }
+
+// RFC 6710 sections 4.2 and 4.3: hosts that offer it are told what is urgent.
+func TestAHostIsToldWhatIsUrgent(t *testing.T) {
+	for name, c := range map[string]struct {
+		ehlo     string
+		priority int
+		want     string
+	}{
+		"one that asks for it":       {"MT-PRIORITY", 9, "MAIL FROM:<ann@example.org> MT-PRIORITY=9\n"},
+		"one that has more to say":   {"MT-PRIORITY MIXER", -3, "MAIL FROM:<ann@example.org> MT-PRIORITY=-3\n"},
+		"not one that does not":      {"PIPELINING", 9, "MAIL FROM:<ann@example.org>\n"},
+		"nothing of ordinary letter": {"MT-PRIORITY", 0, "MAIL FROM:<ann@example.org>\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{ehlo: c.ehlo}
+			results, err := client(t).Deliver(t.Context(), s.host(t), Mail{From: ann, Rcpts: to("bob"), Priority: c.priority}, source("x\n"))
+			if err != nil || outcome(results) != "ok" {
+				t.Fatalf("%s (%v)", outcome(results), err)
+			}
+			if !strings.Contains(s.said(), c.want) {
+				t.Errorf("it was told\n%s\nwant %s", s.said(), c.want)
+			}
+		})
+	}
+}

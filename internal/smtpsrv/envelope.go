@@ -39,7 +39,7 @@ func (s *session) openMail(path string) {
 		s.refuse(501, "5.1.7", "bad sender address syntax")
 		return
 	}
-	opts, bad := mailOptions(rest, offered{s.dsnOffered(), s.futureOffered()})
+	opts, bad := mailOptions(rest, offered{s.dsnOffered(), s.futureOffered(), s.priorityOffered()})
 	switch {
 	case bad != nil:
 		s.refuse(bad.Code, "5.5.4", bad.Message)

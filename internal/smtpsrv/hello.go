@@ -61,6 +61,9 @@ func (s *session) keywords() []string {
 		latest := s.now().Add(maxHold).UTC().Format(time.RFC3339)
 		words = append(words, "FUTURERELEASE "+strconv.Itoa(int(maxHold/time.Second))+" "+latest)
 	}
+	if s.priorityOffered() {
+		words = append(words, "MT-PRIORITY")
+	}
 	if s.xclientOffered() {
 		words = append(words, "XCLIENT "+xclientAttributes)
 	}
@@ -82,6 +85,10 @@ func (s *session) dsnOffered() bool {
 
 // futureOffered lets those who submit say when a letter shall go (RFC 4865).
 func (s *session) futureOffered() bool { return s.demandsAuth() }
+
+// priorityOffered lets those whose mail we send say what is urgent. Strangers
+// would all be in a hurry (RFC 6710 section 11).
+func (s *session) priorityOffered() bool { return s.mayRelay() || s.demandsAuth() }
 
 // mechanisms are those of AUTH that may be used now.
 func (s *session) mechanisms() []string {

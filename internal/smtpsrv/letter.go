@@ -73,8 +73,8 @@ func (s *session) spoolEnvelope() *spool.Envelope {
 	env := &spool.Envelope{
 		From: m.from, To: s.withCopy(m.to), Arrived: s.now(),
 		Body: string(m.opts.Body), SMTPUTF8: m.opts.UTF8, Ret: string(m.opts.Return), EnvID: m.opts.EnvelopeID, RequireTLS: m.opts.RequireTLS,
-		NotBefore: m.opts.notBefore(s.now()),
-		Proto:     s.with(), ClientIP: s.peerIP(), HELO: s.helo, Login: s.login, UID: -1,
+		NotBefore: m.opts.notBefore(s.now()), Priority: m.opts.priority,
+		Proto: s.with(), ClientIP: s.peerIP(), HELO: s.helo, Login: s.login, UID: -1,
 	}
 	if s.proto == Stdio {
 		env.UID = s.UID
@@ -124,7 +124,7 @@ func (s *session) with() string {
 }
 
 func (s *session) trace(env *spool.Envelope) message.Trace {
-	t := message.Trace{ByHost: s.Hostname, With: env.Proto, ID: string(env.ID), UID: env.UID, At: env.Arrived}
+	t := message.Trace{ByHost: s.Hostname, With: env.Proto, ID: string(env.ID), UID: env.UID, At: env.Arrived, Priority: env.Priority}
 	if s.proto != Stdio {
 		t.FromHELO, t.FromName, t.FromIP = s.helo, s.name, traceIP(env.ClientIP)
 	}

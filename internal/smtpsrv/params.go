@@ -40,6 +40,8 @@ type options struct {
 	smtp.MailOptions
 	hold  time.Duration // HOLDFOR, RFC 4865
 	until time.Time     // HOLDUNTIL
+
+	priority int // RFC 6710
 }
 
 // notBefore is when a letter that comes now may be sent; zero for at once.
@@ -51,7 +53,7 @@ func (o *options) notBefore(now time.Time) time.Time {
 }
 
 // offered are the extensions with parameters that not everybody is offered.
-type offered struct{ dsn, future bool }
+type offered struct{ dsn, future, priority bool }
 
 // mailOptions reads the parameters of MAIL. An unknown one is 555 (RFC 5321
 // section 4.1.1.11).
@@ -87,6 +89,9 @@ func mailOptions(s string, of offered) (*options, *smtp.SMTPError) {
 		case "HOLDUNTIL":
 			o.until, ok = parseUntil(p.value)
 			ok, known = ok && o.hold == 0, of.future
+		case "MT-PRIORITY":
+			o.priority, ok = parsePriority(p.value)
+			known = of.priority
 		default:
 			known = false
 		}
@@ -118,6 +123,12 @@ func parseHold(s string) (time.Duration, bool) {
 func parseUntil(s string) (time.Time, bool) {
 	t, err := time.Parse("2006-01-02T15:04:05Z", strings.ToUpper(s))
 	return t, err == nil
+}
+
+// parsePriority reads -9 to 9, which has one form for each (RFC 6710 section 3).
+func parsePriority(s string) (int, bool) {
+	n, err := strconv.Atoi(s)
+	return n, err == nil && -9 <= n && n <= 9 && strconv.Itoa(n) == s
 }
 
 // parseSize reads an RFC 1870 size, up to 20 digits.

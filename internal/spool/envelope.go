@@ -23,6 +23,7 @@ type Envelope struct {
 
 	NotBefore  time.Time // RFC 4865: no attempt before it; zero: at once
 	RequireTLS bool      // RFC 8689: never in the clear, nor to a host that does not promise the same
+	Priority   int       // RFC 6710: -9 to 9, the higher the sooner
 
 	Proto    string // how it came: "ESMTPS", "LMTP", "local", ...
 	ClientIP string
@@ -71,6 +72,7 @@ type meta struct {
 	EnvID   string `json:"envid,omitempty"`
 	TLS     bool   `json:"requiretls,omitempty"`
 	After   int64  `json:"notbefore,omitempty"` // microseconds since 1970
+	Urgency int    `json:"priority,omitempty"`
 	Proto   string `json:"proto,omitempty"`
 	Client  string `json:"client,omitempty"`
 	HELO    string `json:"helo,omitempty"`
@@ -94,7 +96,7 @@ type rcpt struct {
 func (e *Envelope) lines() ([][]byte, error) {
 	m := meta{
 		ID: e.ID, From: e.From.String(), Arrived: e.Arrived.UnixMicro(),
-		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS,
+		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS, Urgency: e.Priority,
 		Proto: e.Proto, Client: e.ClientIP, HELO: e.HELO, Login: e.Login,
 		Junk: e.Junk, Hold: e.Hold, Report: e.Report, About: e.About, Count: len(e.To),
 	}
@@ -138,7 +140,7 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 	}
 	e := &Envelope{
 		ID: m.ID, From: from, Arrived: time.UnixMicro(m.Arrived),
-		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS,
+		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS, Priority: min(max(m.Urgency, -9), 9),
 		Proto: m.Proto, ClientIP: m.Client, HELO: m.HELO, Login: m.Login,
 		UID: -1, Junk: m.Junk, Hold: m.Hold, Report: m.Report, About: m.About,
 		To: make([]Recipient, 0, len(lines)-1),

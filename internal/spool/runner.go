@@ -57,18 +57,24 @@ func (s *Spool) RunnerActive() (bool, error) {
 	return locked(f)
 }
 
+// A Call is a message that is new or has become due.
+type Call struct {
+	ID       ID
+	Priority int // 0 when it is not known: whoever attempts the message will see it
+}
+
 // A Listener hears what other goroutines and processes want of the scheduler.
 type Listener struct {
-	s    *Spool
-	conn *net.UnixConn
-	ids  chan ID
-	all  chan struct{}
-	dir  *os.File
+	s     *Spool
+	conn  *net.UnixConn
+	calls chan Call
+	all   chan struct{}
+	dir   *os.File
 }
 
 // Listen makes the holder of the RunnerLock reachable by Wake.
 func (s *Spool) Listen(ctx context.Context) (*Listener, error) {
-	l := &Listener{s: s, ids: make(chan ID, 1024), all: make(chan struct{}, 1)}
+	l := &Listener{s: s, calls: make(chan Call, 1024), all: make(chan struct{}, 1)}
 	var err error
 	if l.dir, err = os.Open(s.Path("run")); err != nil {
 		return nil, fmt.Errorf("listen for queue: %w", err)
@@ -101,8 +107,8 @@ func socketAddr(dir *os.File) *net.UnixAddr {
 	return &net.UnixAddr{Name: fmt.Sprintf("/proc/self/fd/%d/queue", dir.Fd()), Net: "unixgram"}
 }
 
-// IDs gives messages that are new or have become due.
-func (l *Listener) IDs() <-chan ID { return l.ids }
+// Calls gives messages that are new or have become due.
+func (l *Listener) Calls() <-chan Call { return l.calls }
 
 // All says that the whole queue is to be looked at again.
 func (l *Listener) All() <-chan struct{} { return l.all }
@@ -128,26 +134,26 @@ func (l *Listener) read() {
 			return
 		}
 		words := strings.Fields(string(buf[:n]))
-		var ids []ID
+		var calls []Call
 		for _, w := range words {
 			if id, err := ParseID(w); err == nil {
-				ids = append(ids, id)
+				calls = append(calls, Call{ID: id})
 			}
 		}
-		l.hear(ids)
+		l.hear(calls)
 	}
 }
 
 // hear never waits: a listener that cannot follow looks at the whole queue.
-func (l *Listener) hear(ids []ID) {
-	for _, id := range ids {
+func (l *Listener) hear(calls []Call) {
+	for _, c := range calls {
 		select {
-		case l.ids <- id:
+		case l.calls <- c:
 		default:
-			ids = nil
+			calls = nil
 		}
 	}
-	if len(ids) == 0 {
+	if len(calls) == 0 {
 		select {
 		case l.all <- struct{}{}:
 		default:
@@ -159,13 +165,36 @@ func (l *Listener) hear(ids []ID) {
 // or due; without IDs, that it shall look at the whole queue. ErrNoRunner when
 // there is none: the messages wait for the next one.
 func (s *Spool) Wake(ctx context.Context, ids ...ID) error {
-	s.mu.Lock()
-	l := s.listener
-	s.mu.Unlock()
-	if l != nil {
-		l.hear(ids)
+	if l := s.here(); l != nil {
+		calls := make([]Call, len(ids))
+		for i, id := range ids {
+			calls[i].ID = id
+		}
+		l.hear(calls)
 		return nil
 	}
+	return s.wakeOther(ctx, ids)
+}
+
+// WakeFor is Wake for one message that has just been queued. A scheduler of this
+// process hears its priority; what others say of that is not to be believed, for
+// every user may write to the socket.
+func (s *Spool) WakeFor(ctx context.Context, e *Envelope) error {
+	if l := s.here(); l != nil {
+		l.hear([]Call{{e.ID, e.Priority}})
+		return nil
+	}
+	return s.wakeOther(ctx, []ID{e.ID})
+}
+
+// here is the scheduler of this process; nil: none.
+func (s *Spool) here() *Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener
+}
+
+func (s *Spool) wakeOther(ctx context.Context, ids []ID) error {
 	var b strings.Builder
 	b.WriteString("wake")
 	for _, id := range ids {

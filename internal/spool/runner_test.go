@@ -62,13 +62,21 @@ func TestWakeReachesTheRunner(t *testing.T) {
 		if err := from.Wake(ctx, id); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
-		if got := heard(t, l.IDs()); got != id {
-			t.Errorf("%s: heard %q", name, got)
+		if got := heard(t, l.Calls()); got.ID != id {
+			t.Errorf("%s: heard %q", name, got.ID)
 		}
 		if err := from.Wake(ctx); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 		heard(t, l.All())
+	}
+	for from, want := range map[*Spool]Call{s: {id, 7}, other: {id, 0}} {
+		if err := from.WakeFor(ctx, &Envelope{ID: id, Priority: 7}); err != nil {
+			t.Error(err)
+		}
+		if got := heard(t, l.Calls()); got != want {
+			t.Errorf("heard %v, want %v", got, want)
+		}
 	}
 	if err := other.Wake(ctx, make([]ID, 5000)...); err != nil {
 		t.Errorf("many: %v", err)

@@ -71,7 +71,7 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 		Spool: d.Spool, Resolver: h, Local: local, Remote: remote, Events: events, Hostname: v.String("hostname"),
 		RetryMin: v.Duration("retry-min"), RetryMax: v.Duration("retry-max"), Lifetime: v.Duration("queue-lifetime"),
 		DelayWarning: v.Duration("delay-warning"), Concurrency: v.Int("concurrency"), StopTimeout: v.Duration("stop-timeout"),
-		Spacing: v.Duration("destination-delay"), Forward: h.forward,
+		Spacing: v.Duration("destination-delay"), Rate: rates(v.Strings("destination-rate")), Forward: h.forward,
 	}
 	if h.reporter != nil {
 		h.runner.Also = h.reporter.Run

@@ -41,6 +41,7 @@ var own = []config.Setting{
 	{Name: "no-queue-runner", Usage: "only receive; somebody else runs the queue", Kind: config.Switch},
 	{Name: "concurrency", Arg: "N", Usage: "connections to one destination at a time", Kind: config.Number, Default: "20"},
 	{Name: "destination-delay", Arg: "TIME", Usage: "least time between two attempts at one destination", Kind: config.Duration, Default: "0s"},
+	{Name: "destination-rate", Arg: "[DOMAIN=]N/TIME", Usage: "most letters that are tried in a time at one destination, or at that one, repeated", Kind: config.List, Valid: validRate},
 	{Name: "tls-reports", Arg: "ADDRESS", Usage: "tell other domains, if they want it, how TLS with their hosts went, from that address (RFC 8460)", Valid: validSender},
 	{Name: "run-queue", Arg: "ID,...", Usage: "make one attempt at these messages, or at all of the queue, and exit", Kind: config.Optional, OwnOnly: true},
 }

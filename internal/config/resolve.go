@@ -362,7 +362,7 @@ func systemHostname() string {
 // knownKeys are the settings that only some programs have: they may stand at the
 // top of a file that others read too. A test holds it against the programs.
 var knownKeys = []string{
-	"aliases", "always-bcc", "auth", "auth-on-mx", "bare-newline", "bind", "client-ca", "concurrency", "delay-warning", "delete", "delete-after", "destination-delay", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
+	"aliases", "always-bcc", "auth", "auth-on-mx", "bare-newline", "bind", "client-ca", "concurrency", "delay-warning", "delete", "delete-after", "destination-delay", "destination-rate", "dkim-key", "domain", "explain", "folders", "format", "hostname", "idle-timeout", "inetd", "ip", "json",
 	"keep", "listen", "log-format", "log-level", "log-to", "mail-auth", "maildir", "masquerade", "max-connections", "max-per-address", "max-recipients", "max-size", "mechanism", "message-limit", "metrics", "min-free", "no-queue-runner",
 	"origin", "password-command", "password-file", "plaintext-auth", "preauth", "print-id", "proxy-protocol-from", "queue-lifetime", "quiet", "quota", "recipient-delimiter",
 	"relay-domain", "relay-from", "relay-recipients", "resolver", "resolver-trust-ad", "retry-max", "retry-min", "routes", "run-queue", "sender-login", "sender-routes", "smarthost", "smtp-port", "spool", "srs", "srs-secret-file", "state", "stop-timeout",

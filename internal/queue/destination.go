@@ -11,14 +11,15 @@ type destination struct {
 	window  int  // slots it is given now
 	waiting line // parked here
 
-	proven  bool          // it has answered, and has not failed since
-	failed  int           // attempts without an answer since it last answered
-	rounds  int           // suspensions since then
-	until   time.Time     // it is suspended until then
-	why     error         // and why
-	spacing time.Duration // least time between the beginnings of two attempts
-	free    time.Time     // when the next may begin
-	crowded bool          // it waits in slots.crowd
+	proven  bool      // it has answered, and has not failed since
+	failed  int       // attempts without an answer since it last answered
+	rounds  int       // suspensions since then
+	until   time.Time // it is suspended until then
+	why     error     // and why
+	pace    pace
+	recent  []time.Time // when attempts have begun, those that the pace still counts
+	free    time.Time   // when the next may begin
+	crowded bool        // it waits in slots.crowd
 }
 
 // rules are the same for all destinations.
@@ -43,7 +44,7 @@ type rules struct {
 type slots struct {
 	rules
 	dests  map[string]*destination
-	paused map[string]*destination // spaced ones with somebody waiting
+	paused map[string]*destination // those whose pace keeps somebody waiting
 	begun  int                     // attempts at unproven ones
 	crowd  []string                // unproven ones with somebody waiting for one of those
 }
@@ -76,22 +77,16 @@ func (s *slots) open(d *destination, now time.Time) int {
 		}
 		n = min(n, s.unproven-s.begun)
 	}
-	if d.spacing > 0 {
-		n = min(n, 1)
-		if now.Before(d.free) {
-			n = 0
-		}
-	}
-	return max(n, 0)
+	return max(min(n, d.allowed(now)), 0)
 }
 
 // acquire takes a slot of a destination, if there is one. why says that the
 // destination is suspended; an eager one tries it all the same.
-func (s *schedule) acquire(key string, spacing time.Duration, eager bool) (ok bool, why error) {
+func (s *schedule) acquire(key string, p pace, eager bool) (ok bool, why error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	d, now := s.dest(key), s.clock()
-	d.spacing = spacing
+	d.pace = p
 	if d.suspended(now) && !eager {
 		return false, d.why
 	}
@@ -102,7 +97,7 @@ func (s *schedule) acquire(key string, spacing time.Duration, eager bool) (ok bo
 	if !d.proven {
 		s.begun++
 	}
-	d.free = now.Add(spacing)
+	d.begin(now)
 	return true, nil
 }
 
@@ -123,7 +118,7 @@ func (s *schedule) release(key string, failure error) {
 	}
 	s.offer(key, d)
 	s.offerCrowd()
-	if d.busy == 0 && d.waiting.len() == 0 && d.failed == 0 && !s.clock().Before(d.free) {
+	if d.busy == 0 && d.waiting.len() == 0 && d.failed == 0 && !d.counted(s.clock()) {
 		delete(s.dests, key)
 	}
 }
@@ -226,8 +221,9 @@ func (s *schedule) pass(keys []string) {
 func (s *schedule) tidy() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	now := s.clock()
 	for key, d := range s.dests {
-		if d.busy == 0 && d.waiting.len() == 0 && d.until.Add(s.most).Before(s.clock()) {
+		if d.busy == 0 && d.waiting.len() == 0 && d.until.Add(s.most).Before(now) && !d.counted(now) {
 			delete(s.dests, key)
 		}
 	}

@@ -130,7 +130,7 @@ func (a *attempt) groups(targets []*target, only []string) groups {
 func (a *attempt) sort(g *groups, key string, t *target) {
 	_, known := g.remote[key]
 	if !known && g.why[key] == nil && !slices.Contains(a.parked, key) {
-		known, g.why[key] = a.acquire(key, a.Spacing, a.eager)
+		known, g.why[key] = a.acquire(key, a.pace(t.dest), a.eager)
 		if !known && g.why[key] == nil {
 			a.parked = append(a.parked, key)
 		}
@@ -141,6 +141,14 @@ func (a *attempt) sort(g *groups, key string, t *target) {
 	case g.why[key] != nil:
 		g.suspended[key] = append(g.suspended[key], t)
 	}
+}
+
+func (a *attempt) pace(d recipient.Destination) pace {
+	p := pace{spacing: a.Spacing}
+	if a.Rate != nil {
+		p.rate = a.Rate(d)
+	}
+	return p
 }
 
 func (a *attempt) key(d recipient.Destination) string {

@@ -63,7 +63,7 @@ func TestTheMostUrgentGetsTheNextSlot(t *testing.T) {
 	}
 	for st, ok := b.next(); ok; st, ok = b.next() {
 		got += string(st.id)
-		b.acquire("x", 0, false)
+		b.acquire("x", pace{}, false)
 	}
 	if got != "3102" {
 		t.Errorf("%s, want 3102", got)
@@ -112,7 +112,7 @@ func TestAPriorityIsReadFromTheQueue(t *testing.T) {
 	for _, id := range ids {
 		work.add(id, soon, false)
 	}
-	work.acquire("far.example", 0, false)
+	work.acquire("far.example", pace{}, false)
 	for range ids {
 		st, _ := work.next()
 		work.run(st)
@@ -125,7 +125,7 @@ func TestAPriorityIsReadFromTheQueue(t *testing.T) {
 			t.Fatal("nobody gets the slot")
 		}
 		got = append(got, st.id)
-		work.acquire("far.example", 0, false)
+		work.acquire("far.example", pace{}, false)
 	}
 	if got[0] != ids[2] || got[1] != ids[0] || got[2] != ids[1] {
 		t.Errorf("%v, want the last, the first and the second of %v", got, ids)

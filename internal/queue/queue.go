@@ -102,13 +102,14 @@ type Runner struct {
 	// ours sends on to another host; nil: it stays.
 	Forward func(from address.Address, domain string) address.Address
 
-	RetryMin     time.Duration // 0: 5 minutes
-	RetryMax     time.Duration // 0: 4 hours
-	Lifetime     time.Duration // 0: 5 days
-	Concurrency  int           // attempts at one destination at a time; 0: 20
-	DelayWarning time.Duration // when a sender is told that his letter waits; 0: never
-	Spacing      time.Duration // least time between the beginnings of two attempts at one destination
-	StopTimeout  time.Duration // what attempts have to end in when Run shall; 0: a minute
+	RetryMin     time.Duration                    // 0: 5 minutes
+	RetryMax     time.Duration                    // 0: 4 hours
+	Lifetime     time.Duration                    // 0: 5 days
+	Concurrency  int                              // attempts at one destination at a time; 0: 20
+	DelayWarning time.Duration                    // when a sender is told that his letter waits; 0: never
+	Spacing      time.Duration                    // least time between the beginnings of two attempts at one destination
+	Rate         func(recipient.Destination) Rate // of attempts at one; nil: as many as may be
+	StopTimeout  time.Duration                    // what attempts have to end in when Run shall; 0: a minute
 	Now          func() time.Time
 }
 

@@ -24,7 +24,7 @@ func newSlotBench() *slotBench {
 // grab takes as many slots as there are.
 func (b *slotBench) grab(key string) (n int) {
 	for {
-		if ok, _ := b.acquire(key, 0, false); !ok {
+		if ok, _ := b.acquire(key, pace{}, false); !ok {
 			return n
 		}
 		n++
@@ -65,7 +65,7 @@ func TestASuspendedDestinationIsPutOffAndThenProbed(t *testing.T) {
 	b.give("x", b.grab("x"), errDead)
 	for round, wait := range []time.Duration{5 * time.Minute, 10 * time.Minute, 20 * time.Minute, 20 * time.Minute} {
 		b.now = b.now.Add(wait - time.Second)
-		if ok, why := b.acquire("x", 0, false); ok || why != errDead {
+		if ok, why := b.acquire("x", pace{}, false); ok || why != errDead {
 			t.Errorf("round %d: %v, %v; want that it is suspended", round, ok, why)
 		}
 		b.now = b.now.Add(time.Second)
@@ -82,11 +82,11 @@ func TestOneThatIsRetriedByHandIsNotPutOff(t *testing.T) {
 	b.add("A", b.now.Add(time.Hour), false)
 	b.add("A", soon, false)
 	st, _ := b.next()
-	if ok, _ := b.acquire("x", 0, st.eager); !ok {
+	if ok, _ := b.acquire("x", pace{}, st.eager); !ok {
 		t.Error("put off")
 	}
 	b.release("x", nil)
-	if ok, _ := b.acquire("x", 0, false); !ok {
+	if ok, _ := b.acquire("x", pace{}, false); !ok {
 		t.Error("suspended although it has answered")
 	}
 }
@@ -97,8 +97,8 @@ func TestOneThatIsRetriedByHandStaysSoWhileItWaitsForASlot(t *testing.T) {
 	b.add("A", b.now.Add(time.Hour), false)
 	b.add("A", soon, false)
 	b.next()
-	b.acquire("x", 0, true) // somebody else's attempt has the only slot
-	if ok, why := b.acquire("x", 0, true); ok || why != nil {
+	b.acquire("x", pace{}, true) // somebody else's attempt has the only slot
+	if ok, why := b.acquire("x", pace{}, true); ok || why != nil {
 		t.Fatalf("%v, %v; want that it has to wait", ok, why)
 	}
 	b.end("A", b.now.Add(time.Hour), []string{"x"})
@@ -107,7 +107,7 @@ func TestOneThatIsRetriedByHandStaysSoWhileItWaitsForASlot(t *testing.T) {
 	if !ok || st.id != "A" || !st.eager {
 		t.Fatalf("%+v, %v; want A, still retried", st, ok)
 	}
-	if ok, _ := b.acquire("x", 0, st.eager); !ok {
+	if ok, _ := b.acquire("x", pace{}, st.eager); !ok {
 		t.Error("put off")
 	}
 	b.end("A", b.now.Add(time.Hour), nil)
@@ -131,18 +131,18 @@ func TestOneFailureAmongManyAnswersSuspendsNothing(t *testing.T) {
 func TestSpacing(t *testing.T) {
 	b := newSlotBench()
 	for range 3 {
-		if ok, _ := b.acquire("x", time.Second, false); !ok {
+		if ok, _ := b.acquire("x", pace{spacing: time.Second}, false); !ok {
 			t.Fatal("no slot after the time has passed")
 		}
 		b.now = b.now.Add(999 * time.Millisecond)
-		if ok, _ := b.acquire("x", time.Second, false); ok {
+		if ok, _ := b.acquire("x", pace{spacing: time.Second}, false); ok {
 			t.Fatal("a second slot within the time")
 		}
 		b.now = b.now.Add(time.Millisecond)
 	}
 	b.add("A", b.now, false)
 	b.next()
-	if ok, _ := b.acquire("x", time.Second, false); !ok {
+	if ok, _ := b.acquire("x", pace{spacing: time.Second}, false); !ok {
 		t.Fatal("no slot")
 	}
 	b.end("A", time.Time{}, []string{"x"})

@@ -12,7 +12,7 @@ import (
 // fixed are settings that a running daemon keeps: they say what it has open.
 var fixed = []string{
 	"listen", "inetd", "metrics", "auth", "preauth", "spool", "hostname", "maildir", "log-level", "log-format", "log-to", "proxy-protocol-from",
-	"max-connections", "max-per-address", "stop-timeout", "resolver", "smtp-port", "tls-ca", "client-ca", "password-file", "concurrency", "destination-delay",
+	"max-connections", "max-per-address", "stop-timeout", "resolver", "smtp-port", "tls-ca", "client-ca", "password-file", "concurrency", "destination-delay", "destination-rate",
 	"queue-lifetime", "retry-min", "retry-max", "delay-warning", "no-queue-runner", "tls-reports",
 }
 

@@ -49,6 +49,17 @@ func (f fakeResolver) Resolve(_ context.Context, _, a address.Address) ([]recipi
 			all[i].Sender = addr("bob@here.example")
 		}
 		return all, nil
+	case "nested", "nested-wait":
+		who, ok := strings.CutPrefix(a.Local, "nested-")
+		if !ok {
+			who = "no"
+		}
+		var all []recipient.Destination
+		for domain, owner := range map[string]string{"far.example": "bob@here.example", "inner.example": "ann@here.example", "own.example": ""} {
+			r, _ := route.ParseURL("mx:")
+			all = append(all, recipient.Destination{Name: "remote:" + who + "@" + domain, Address: addr(who + "@" + domain), Route: r, UID: -1, Sender: addr(owner)})
+		}
+		return all, nil
 	case "away":
 		r, _ := route.ParseURL("mx:")
 		return []recipient.Destination{{Name: "remote:x@far.example", Address: addr("x@far.example"), Route: r, UID: -1, Forwarded: "here.example"}}, nil

@@ -3,6 +3,8 @@ package queue
 import (
 	"context"
 	"fmt"
+	"maps"
+	"slices"
 	"time"
 
 	"postbag/internal/deliver"
@@ -123,10 +125,12 @@ func (a *attempt) expire(ctx context.Context) error {
 		if state.Settled || holdsPlaced(state) {
 			continue
 		}
-		e := expired(state, lifetime)
-		e.Rcpt = i
-		a.events.Failed(ctx, &a.e.Envelope, a.e.To[i].Address, e.Host, e.Status, e.Reply)
-		events = append(events, e, spool.Event{Kind: spool.Settled, Rcpt: i})
+		for _, e := range expired(state, lifetime) {
+			e.Rcpt = i
+			a.events.Failed(ctx, &a.e.Envelope, a.e.To[i].Address, e.Host, e.Status, e.Reply)
+			events = append(events, e)
+		}
+		events = append(events, spool.Event{Kind: spool.Settled, Rcpt: i})
 	}
 	return a.record(ctx, events...)
 }
@@ -140,12 +144,27 @@ func holdsPlaced(state spool.State) bool {
 	return false
 }
 
-// expired is the failure of one that has waited too long, with the last reason.
-func expired(state spool.State, lifetime time.Duration) spool.Event {
+// expired are the failures of one that has waited too long, of each destination
+// with its last reason: owners of lists hear of those of their members.
+func expired(state spool.State, lifetime time.Duration) (all []spool.Event) {
 	e := spool.Event{Kind: spool.Failed, Status: "4.4.7", Reply: fmt.Sprintf("not delivered within %s", lifetime)}
-	if last := state.Last; last != nil && last.Kind == spool.Deferred {
-		e.Dest, e.Host, e.Owner, e.Member = last.Dest, last.Host, last.Owner, last.Member
-		e.Reply = last.Reply + " (" + e.Reply + ")"
+	last := state.Last
+	for _, name := range slices.Sorted(maps.Keys(state.Dests)) {
+		if d := state.Dests[name]; d.Kind == spool.Deferred && name != "" && name != last.Dest {
+			all = append(all, overdue(e, d))
+		}
 	}
+	if last != nil && last.Kind == spool.Deferred {
+		e = overdue(e, *last)
+	} else if len(all) > 0 {
+		return all
+	}
+	return append(all, e)
+}
+
+// overdue is the failure e of what was deferred.
+func overdue(e, deferred spool.Event) spool.Event {
+	e.Dest, e.Host, e.Owner, e.Member = deferred.Dest, deferred.Host, deferred.Owner, deferred.Member
+	e.Reply = deferred.Reply + " (" + e.Reply + ")"
 	return e
 }

@@ -43,36 +43,49 @@ type notice struct {
 // does not make it twice.
 func (a *attempt) report(ctx context.Context) error {
 	failed, delivered := a.unreported()
-	for list, rcpts := range a.byList(failed) {
-		if err := a.tell(ctx, notice{kind: message.Failed, about: spool.ReportBounce, list: list, rcpts: rcpts}); err != nil {
-			return err
-		}
+	var all []notice
+	for list, rcpts := range failed {
+		all = append(all, notice{kind: message.Failed, about: spool.ReportBounce, list: list, rcpts: rcpts})
 	}
-	return a.tell(ctx, notice{kind: message.Delivered, about: spool.ReportBounce, rcpts: delivered})
+	if len(delivered) > 0 {
+		all = append(all, notice{kind: message.Delivered, about: spool.ReportBounce, rcpts: delivered})
+	}
+	return a.tell(ctx, all)
 }
 
 // unreported gives the settled recipients of which nobody has been told and
-// somebody shall be.
-func (a *attempt) unreported() (failed, delivered []int) {
+// somebody shall be; those that failed by the owner of the list that failed, and
+// those of no list under "". One that leads through several lists is under each.
+func (a *attempt) unreported() (failed map[string][]int, delivered []int) {
 	for i, state := range a.e.Progress.Rcpts {
 		switch to := a.e.To[i]; {
 		case !state.Settled || state.Reported:
-		case state.Failure != nil && (to.Notify == "" || wants(to, "FAILURE") || state.Failure.Owner != ""):
-			failed = append(failed, i)
-		case state.Failure == nil && wants(to, "SUCCESS") && !takenOver(state):
-			delivered = append(delivered, i)
+		case state.Failure == nil:
+			if wants(to, "SUCCESS") && !takenOver(state) {
+				delivered = append(delivered, i)
+			}
+		default:
+			for _, list := range owners(state) {
+				if list == "" && to.Notify != "" && !wants(to, "FAILURE") {
+					continue
+				}
+				if failed == nil {
+					failed = map[string][]int{}
+				}
+				failed[list] = append(failed[list], i)
+			}
 		}
 	}
 	return failed, delivered
 }
 
-// byList sorts recipients by the owner of the list whose failure they had; those
-// of no list under "".
-func (a *attempt) byList(rcpts []int) map[string][]int {
-	all := map[string][]int{}
-	for _, i := range rcpts {
-		list := a.e.Progress.Rcpts[i].Failure.Owner
-		all[list] = append(all[list], i)
+// owners are those who hear of what failed for a recipient: of lists, and "" for
+// the sender.
+func owners(state spool.State) (all []string) {
+	for _, name := range slices.Sorted(maps.Keys(state.Dests)) {
+		if e := state.Dests[name]; e.Kind == spool.Failed && !slices.Contains(all, e.Owner) {
+			all = append(all, e.Owner)
+		}
 	}
 	return all
 }
@@ -87,36 +100,44 @@ func takenOver(state spool.State) bool {
 	return true
 }
 
-// tell writes one report and records it.
-func (a *attempt) tell(ctx context.Context, n notice) error {
-	if len(n.rcpts) == 0 {
-		return nil
-	}
-	for _, i := range n.rcpts {
-		if last := a.e.Progress.Rcpts[i].Last; last != nil && (n.at.IsZero() || last.Time.Before(n.at)) {
-			n.at = last.Time
+// tell writes reports, and records them together: what several are told of is
+// reported once all have been.
+func (a *attempt) tell(ctx context.Context, all []notice) error {
+	var ids []spool.ID
+	var events []spool.Event
+	for _, n := range all {
+		for _, i := range n.rcpts {
+			if last := a.e.Progress.Rcpts[i].Last; last != nil && (n.at.IsZero() || last.Time.Before(n.at)) {
+				n.at = last.Time
+			}
+		}
+		id, err := a.notify(ctx, n)
+		if err != nil {
+			return err
+		}
+		ids = append(ids, id)
+		for _, i := range n.rcpts {
+			events = append(events, spool.Event{Kind: spool.Reported, Rcpt: i, Name: string(id)})
 		}
 	}
-	id, err := a.notify(ctx, n)
-	if err != nil {
-		return err
-	}
-	var events []spool.Event
-	for _, i := range n.rcpts {
-		events = append(events, spool.Event{Kind: spool.Reported, Rcpt: i, Name: string(id)})
-	}
-	return a.recordReport(ctx, id, events...)
+	return a.recordReports(ctx, ids, events...)
 }
 
-// recordReport records that a report is in the queue, and lets it go; not all at
-// once that one sender gets.
-func (a *attempt) recordReport(ctx context.Context, id spool.ID, events ...spool.Event) error {
+// recordReports records that reports are in the queue, and lets them go.
+func (a *attempt) recordReports(ctx context.Context, ids []spool.ID, events ...spool.Event) error {
 	if err := a.record(ctx, events...); err != nil {
 		return err
 	}
-	if id == "" {
-		return nil
+	for _, id := range ids {
+		if id != "" {
+			a.letGo(ctx, id)
+		}
 	}
+	return nil
+}
+
+// letGo has a report sent; not all at once that one sender gets.
+func (a *attempt) letGo(ctx context.Context, id spool.ID) {
 	at := soon
 	if wait := a.reports.wait(a.e.From.String(), a.now()); wait > 0 {
 		at = a.now().Add(wait)
@@ -126,7 +147,6 @@ func (a *attempt) recordReport(ctx context.Context, id spool.ID, events ...spool
 	}
 	a.add(id, at, false)
 	a.poke()
-	return nil
 }
 
 // early says that a report is not to be sent yet: it is not yet recorded that it
@@ -291,7 +311,7 @@ func (a *attempt) members(n notice, i int) (all []message.ReportRecipient) {
 	for _, name := range slices.Sorted(maps.Keys(state.Dests)) {
 		e := state.Dests[name]
 		member, err := address.Parse(e.Member)
-		if err != nil || e.Owner != n.list || e.Kind == spool.Delivered {
+		if err != nil || e.Owner != n.list || e.Kind != spool.Failed {
 			continue
 		}
 		all = append(all, message.ReportRecipient{
@@ -306,8 +326,8 @@ func (a *attempt) members(n notice, i int) (all []message.ReportRecipient) {
 func (a *attempt) rcptText(n notice, i int) message.ReportRecipient {
 	state, to := a.e.Progress.Rcpts[i], a.e.To[i]
 	last := state.Last
-	if n.kind == message.Failed && state.Failure != nil {
-		last = state.Failure
+	if n.kind == message.Failed {
+		last = ownFailure(state)
 	}
 	if last == nil {
 		last = &spool.Event{Status: "4.4.1", Time: a.now(), Reply: "no attempt yet"}
@@ -323,6 +343,17 @@ func (a *attempt) rcptText(n notice, i int) message.ReportRecipient {
 		r.Action = "relayed" // RFC 3464 section 2.3.3: to a host that will not report
 	}
 	return r
+}
+
+// ownFailure is the last failure that is no affair of a list.
+func ownFailure(state spool.State) *spool.Event {
+	own := state.Failure
+	for _, e := range state.Dests {
+		if e.Kind == spool.Failed && e.Owner == "" && (own == nil || own.Owner != "" || e.Time.After(own.Time)) {
+			own = &e
+		}
+	}
+	return own
 }
 
 // hostName takes address and port off "mx.example.org[192.0.2.1]:25".
@@ -357,7 +388,7 @@ func (a *attempt) warn(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return a.recordReport(ctx, id, spool.Event{Kind: spool.Warned, Name: string(id)})
+	return a.recordReports(ctx, []spool.ID{id}, spool.Event{Kind: spool.Warned, Name: string(id)})
 }
 
 // ofList reports whether what a recipient waits for is a matter of a list.

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"postbag/internal/address"
 	"postbag/internal/spool"
@@ -47,6 +48,32 @@ func TestTheReversePathOfWhatIsSentOn(t *testing.T) {
 		w.once()
 		if !slices.Equal(w.remote.from, []string{tt.want}) {
 			t.Errorf("%s: %q, want %q", name, w.remote.from, tt.want)
+		}
+	}
+}
+
+// Each owner hears of the members of the own list, though one address leads
+// through several of them; of what is no list's the sender hears.
+func TestEachOwnerOfNestedListsIsTold(t *testing.T) {
+	for to, later := range map[string]time.Duration{"nested": 0, "nested-wait": 6 * 24 * time.Hour} {
+		w := newWorld(t)
+		w.send("postmaster@here.example", to+"@here.example")
+		for range 3 { // the letter; again when its time is up; the reports
+			w.once()
+			w.now = w.now.Add(later)
+		}
+		who := map[bool]string{true: "no", false: "wait"}[later == 0]
+		for box, final := range map[string]string{"bob": who + "@far.example", "ann": who + "@inner.example", "postmaster": to + "@here.example"} {
+			got := w.box(box)
+			if len(got) != 1 || !strings.Contains(got[0], "Final-Recipient: rfc822; "+final+"\n") || strings.Count(got[0], "Final-Recipient") != 1 {
+				t.Errorf("%s: %s was told %q, want of %s", to, box, got, final)
+			}
+		}
+		if got := strings.Join(w.box("postmaster"), ""); !strings.Contains(got, "mx.own.example") || strings.Contains(got, "mx.far.example") {
+			t.Errorf("%s: the sender hears of members: %s", to, got)
+		}
+		if n := len(w.queued()); n != 0 {
+			t.Errorf("%s: %d left in the queue", to, n)
 		}
 	}
 }

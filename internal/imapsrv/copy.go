@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"slices"
-	"strings"
 
 	"postbag/internal/account"
 	"postbag/internal/imapwire"
@@ -51,7 +50,7 @@ func (s *session) doCopy(byUID, move bool) (string, error) {
 		return "nothing to do", err
 	}
 	s.putIn(name, is)
-	code := fmt.Sprintf("[COPYUID %d %s %s]", to.View().UIDValidity(), imapwire.FormatSet(was), formatInOrder(is))
+	code := fmt.Sprintf("[COPYUID %d %s %s]", to.View().UIDValidity(), imapwire.FormatSet(was), imapwire.FormatSet(is))
 	if !move {
 		return code + " done", nil
 	}
@@ -67,18 +66,6 @@ func (s *session) someGone(positions []int) bool {
 		_, there := cur.Index(s.sel.view.At(i).UID)
 		return !there
 	})
-}
-
-// formatInOrder writes numbers in their order; ascending ones as ranges.
-func formatInOrder(numbers []uint32) string {
-	if slices.IsSorted(numbers) {
-		return imapwire.FormatSet(numbers)
-	}
-	var words []string
-	for _, n := range numbers {
-		words = append(words, fmt.Sprint(n))
-	}
-	return strings.Join(words, ",")
 }
 
 // tryCreate tells a client that it may make the folder (RFC 9051 section 6.4.7).

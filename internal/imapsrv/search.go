@@ -162,7 +162,7 @@ func (s *session) appendReturn(b []byte, q *question, name string, found []int) 
 	case name == "PARTIAL":
 		set := "NIL"
 		if part := q.partial.of(found); len(part) > 0 {
-			set = formatInOrder(s.numbers(part, q.byUID))
+			set = imapwire.FormatSet(s.numbers(part, q.byUID))
 		}
 		return fmt.Appendf(b, " PARTIAL (%s %s)", q.partial.text, set)
 	case len(found) == 0:
@@ -172,7 +172,7 @@ func (s *session) appendReturn(b []byte, q *question, name string, found []int) 
 	case name == "MAX":
 		return fmt.Appendf(b, " MAX %d", s.numbers(found[len(found)-1:], q.byUID)[0])
 	}
-	return fmt.Appendf(b, " ALL %s", formatInOrder(s.numbers(found, q.byUID)))
+	return fmt.Appendf(b, " ALL %s", imapwire.FormatSet(s.numbers(found, q.byUID)))
 }
 
 // told are the letters that the answer speaks of, of those that were found: with
@@ -320,12 +320,11 @@ func (s *session) readPartial() (*partialRange, error) {
 	if err == nil {
 		b, err = s.number32()
 	}
-	sign := ""
-	if p.back {
-		sign = "-"
-	}
-	p.text = fmt.Sprintf("%s%d:%s%d", sign, a, sign, b)
 	p.from, p.to = int(min(a, b)), int(max(a, b))
+	p.text = fmt.Sprintf("%d:%d", p.from, p.to) // the same as B:A (RFC 5267 section 4.4)
+	if p.back {
+		p.text = fmt.Sprintf("-%d:-%d", a, b)
+	}
 	return p, err
 }
 

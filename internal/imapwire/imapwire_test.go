@@ -178,6 +178,9 @@ func TestSets(t *testing.T) {
 	if got := FormatSet([]uint32{1, 2, 3, 5, 7, 8}); got != "1:3,5,7:8" {
 		t.Error(got)
 	}
+	if got := FormatSet([]uint32{5, 3, 4, 2, 1}); got != "5,3:4,2,1" {
+		t.Error(got)
+	}
 }
 
 func TestAppendString(t *testing.T) {

@@ -125,7 +125,8 @@ func FormatRanges(ranges []Range) string {
 	return string(b)
 }
 
-// FormatSet writes ascending numbers as a set; "" for none.
+// FormatSet writes numbers as a set in their order, those that follow one another
+// as ranges; "" for none.
 func FormatSet(numbers []uint32) string {
 	var ranges []Range
 	for _, n := range numbers {

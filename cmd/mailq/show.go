@@ -76,6 +76,9 @@ func summary(e *spool.Entry) string {
 	line("arrived", "%s%s", e.Arrived.Format(time.RFC3339), origin(e))
 	line("size", "%d", e.Size)
 	line("attempts", "%d", e.Progress.Attempts)
+	if e.ByMode != "" {
+		line("deliver by", "%s, mode %s", e.By.Format(time.RFC3339), e.ByMode)
+	}
 	if e.Priority != 0 {
 		line("priority", "%d", e.Priority)
 	}

@@ -22,6 +22,8 @@ type Mail struct {
 	EnvID      string
 	RequireTLS bool                          // RFC 8689
 	Priority   int                           // RFC 6710
+	By         time.Time                     // RFC 2852, with ByMode
+	ByMode     string                        // "R" or "N", with "T" or without
 	ClientIP   string                        // where it came from
 	Ours       bool                          // somebody of this host has written it, not a stranger
 	Size       int64                         // octets in disk form

@@ -24,6 +24,7 @@ type Outcome struct {
 	Host    string // who said so
 	Reply   string // what it said
 	Reports bool   // it has taken over to report on delivery (RFC 3461 section 5.2.1)
+	Timely  bool   // it knows by when the letter shall be delivered (RFC 2852)
 	Way     string // what the DNS said, and what was demanded of the hosts that were tried
 }
 
@@ -149,7 +150,7 @@ func same(n int, o Outcome) []Outcome { return slices.Repeat([]Outcome{o}, n) }
 func outcomes(results []smtpout.Result) []Outcome {
 	all := make([]Outcome, len(results))
 	for i, r := range results {
-		all[i] = Outcome{Err: r.Err, Host: r.Host, Reply: r.Reply, Reports: r.DSN}
+		all[i] = Outcome{Err: r.Err, Host: r.Host, Reply: r.Reply, Reports: r.DSN, Timely: r.Timely}
 	}
 	return all
 }
@@ -322,7 +323,7 @@ var errNoPassword = errors.New("there is no password file")
 // envelope is what a host is told of a message.
 func envelope(m Mail, to []spool.Recipient) (smtpout.Mail, error) {
 	mail := smtpout.Mail{
-		From: m.From, Ret: m.Ret, EnvID: m.EnvID, Priority: m.Priority, Rcpts: make([]smtpout.Rcpt, len(to)),
+		From: m.From, Ret: m.Ret, EnvID: m.EnvID, Priority: m.Priority, By: m.By, ByMode: m.ByMode, Rcpts: make([]smtpout.Rcpt, len(to)),
 	}
 	for i, t := range to {
 		mail.Rcpts[i] = smtpout.Rcpt{Address: t.Address, Orig: t.Orig, Notify: t.Notify}

@@ -18,6 +18,7 @@ const (
 	Failed    = "failed"    // some recipients will not get the letter
 	Delayed   = "delayed"   // some have not got it yet
 	Delivered = "delivered" // some got it, and the sender asked to be told
+	Relayed   = "relayed"   // it is on its way to some, in the hands of others, and the sender asked for a time
 )
 
 // A Report is a delivery status notification: a letter from the mail system
@@ -26,11 +27,12 @@ const (
 // be sent to one who can take SMTPUTF8.
 type Report struct {
 	ID           string          // queue ID of the letter reported on
-	Kind         string          // Failed, Delayed or Delivered
+	Kind         string          // Failed, Delayed, Delivered or Relayed
 	ReportingMTA string          // our host name
 	From         address.Address // mailer-daemon here, in the From field
 	To           address.Address // the sender of the letter
 	Arrival      time.Time       // when the letter came; zero leaves it out
+	DeliverBy    time.Time       // when it was to be delivered (RFC 2852); zero leaves it out
 	Now          time.Time       // when the report is made
 	Envid        string          // ENVID of the letter, decoded
 	Recipients   []ReportRecipient
@@ -99,6 +101,8 @@ func (r Report) subject() string {
 		return "Delayed Mail (still being retried)"
 	case Delivered:
 		return "Successful Mail Delivery Report"
+	case Relayed:
+		return "Mail Relayed"
 	}
 	return "Undelivered Mail Returned to Sender"
 }
@@ -130,6 +134,8 @@ func (r Report) words(w *bufio.Writer) {
 		io.WriteString(w, "Your message could not be delivered yet to one or more recipients.\nIT IS STILL BEING RETRIED: you do not need to send it again.\n")
 	case Delivered:
 		io.WriteString(w, "Your message was delivered to the recipients below, as you asked to be told.\n")
+	case Relayed:
+		io.WriteString(w, "Your message for the recipients below was passed on to other hosts.\nWhether it arrives in the time you wanted is in their hands.\n")
 	default:
 		io.WriteString(w, "Your message could not be delivered to one or more recipients.\n")
 		if r.Original != nil {
@@ -211,6 +217,7 @@ func (r Report) status(w *bufio.Writer, boundary string) {
 	r.field(w, "Reporting-MTA", "dns; "+r.ReportingMTA)
 	r.field(w, "X-Postbag-Queue-ID", r.ID)
 	r.dateField(w, "Arrival-Date", r.Arrival)
+	r.dateField(w, "Deliver-By-Date", r.DeliverBy) // RFC 2852
 	for _, rcpt := range r.Recipients {
 		io.WriteString(w, "\n")
 		r.field(w, "Original-Recipient", r.typed(rcpt.Orig))

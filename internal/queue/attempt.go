@@ -65,7 +65,7 @@ func (w *work) attempt(ctx context.Context, st start) (next time.Time, parked []
 	case !a.began:
 		// Nothing could be tried: it is looked at now and then, for its time
 		// may run out while it is parked.
-		return w.now().Add(or(w.RetryMax, defaultRetryMax)), a.parked
+		return a.notAfterBy(w.now().Add(or(w.RetryMax, defaultRetryMax))), a.parked
 	}
 	return a.e.Progress.Next, a.parked
 }
@@ -107,6 +107,11 @@ func (a *attempt) run(ctx context.Context, only []string) error {
 
 // deliver tries all destinations that have not ended, each group of its own.
 func (a *attempt) deliver(ctx context.Context, only []string) error {
+	if a.tooLate() {
+		if err := a.expire(ctx); err != nil || !a.e.Progress.Pending() {
+			return err
+		}
+	}
 	targets, events := a.plan(ctx)
 	if err := a.record(ctx, events...); err != nil {
 		return err
@@ -177,8 +182,8 @@ func (a *attempt) next() time.Time {
 	now := a.now()
 	wait := now.Sub(a.e.Begin())
 	wait = min(max(wait, or(a.RetryMin, defaultRetryMin)), or(a.RetryMax, defaultRetryMax))
-	next := now.Add(wait + rand.N(wait/10+1))
-	if end := a.e.Begin().Add(or(a.Lifetime, defaultLifetime)); next.After(end) && end.After(now) {
+	next := a.notAfterBy(now.Add(wait + rand.N(wait/10+1)))
+	if end := a.end(); next.After(end) && end.After(now) {
 		return end
 	}
 	return next

@@ -98,7 +98,7 @@ func (f *fakeRemote) Send(ctx context.Context, d recipient.Destination, m delive
 		f.mu.Lock()
 		f.from = append(f.from, fmt.Sprintf("%s <%s> %s%s%s", r.Address, m.From, m.EnvID, r.Notify, r.Orig))
 		f.mu.Unlock()
-		o := deliver.Outcome{Host: "mx." + r.Address.Domain, Reply: "250 ok"}
+		o := deliver.Outcome{Host: "mx." + r.Address.Domain, Reply: "250 ok", Timely: r.Address.Local == "timely"}
 		switch r.Address.Local {
 		case "no":
 			o.Err, o.Reply = status.Perm("send", "5.1.1", "550 5.1.1 who", nil), "550 5.1.1 who"

@@ -17,7 +17,7 @@ import (
 func (a *attempt) outcome(ctx context.Context, t *target, name, where string, o deliver.Outcome) []spool.Event {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	e := spool.Event{Kind: spool.Delivered, Dest: name, Status: "2.0.0", Reply: o.Reply, Host: o.Host, Took: o.Reports, Way: o.Way}
+	e := spool.Event{Kind: spool.Delivered, Dest: name, Status: "2.0.0", Reply: o.Reply, Host: o.Host, Took: o.Reports, Way: o.Way, Tell: a.tells(t, o)}
 	if o.Err != nil {
 		e.Kind, e.Status = spool.Deferred, status.Code(o.Err)
 		if status.ClassOf(o.Err) == status.Permanent {
@@ -109,15 +109,14 @@ func (a *attempt) over() bool {
 	if a.e.Progress.Pending() {
 		return false
 	}
-	failed, delivered := a.unreported()
-	return len(failed)+len(delivered) == 0
+	failed, delivered, passed := a.unreported()
+	return len(failed)+len(delivered)+len(passed) == 0
 }
 
 // expire gives up what has waited too long. A Maildir that may have the letter
 // is not given up: the next attempt finds out.
 func (a *attempt) expire(ctx context.Context) error {
-	lifetime := or(a.Lifetime, defaultLifetime)
-	if a.now().Before(a.e.Begin().Add(lifetime)) {
+	if a.now().Before(a.end()) {
 		return a.warn(ctx)
 	}
 	var events []spool.Event
@@ -125,7 +124,7 @@ func (a *attempt) expire(ctx context.Context) error {
 		if state.Settled || holdsPlaced(state) {
 			continue
 		}
-		for _, e := range expired(state, lifetime) {
+		for _, e := range expired(state, a.givenUp()) {
 			e.Rcpt = i
 			a.events.Failed(ctx, &a.e.Envelope, a.e.To[i].Address, e.Host, e.Status, e.Reply)
 			events = append(events, e)
@@ -146,8 +145,7 @@ func holdsPlaced(state spool.State) bool {
 
 // expired are the failures of one that has waited too long, of each destination
 // with its last reason: owners of lists hear of those of their members.
-func expired(state spool.State, lifetime time.Duration) (all []spool.Event) {
-	e := spool.Event{Kind: spool.Failed, Status: "4.4.7", Reply: fmt.Sprintf("not delivered within %s", lifetime)}
+func expired(state spool.State, e spool.Event) (all []spool.Event) {
 	last := state.Last
 	for _, name := range slices.Sorted(maps.Keys(state.Dests)) {
 		if d := state.Dests[name]; d.Kind == spool.Deferred && name != "" && name != last.Dest {
@@ -160,6 +158,16 @@ func expired(state spool.State, lifetime time.Duration) (all []spool.Event) {
 		return all
 	}
 	return append(all, e)
+}
+
+// givenUp is the failure of a letter whose time is over. What was to be back by a
+// time has no life left, whoever asks (RFC 3463 section 3.5: X.4.7).
+func (a *attempt) givenUp() spool.Event {
+	e := spool.Event{Kind: spool.Failed, Status: "4.4.7", Reply: fmt.Sprintf("not delivered within %s", or(a.Lifetime, defaultLifetime))}
+	if a.tooLate() {
+		e.Status, e.Reply = "5.4.7", "not delivered by "+a.e.By.Format(time.RFC1123Z)+", as its sender wanted"
+	}
+	return e
 }
 
 // overdue is the failure e of what was deferred.

@@ -42,7 +42,7 @@ type notice struct {
 // sent before that; its ID follows from what it is about, so a crash in between
 // does not make it twice.
 func (a *attempt) report(ctx context.Context) error {
-	failed, delivered := a.unreported()
+	failed, delivered, passed := a.unreported()
 	var all []notice
 	for list, rcpts := range failed {
 		all = append(all, notice{kind: message.Failed, about: spool.ReportBounce, list: list, rcpts: rcpts})
@@ -50,19 +50,24 @@ func (a *attempt) report(ctx context.Context) error {
 	if len(delivered) > 0 {
 		all = append(all, notice{kind: message.Delivered, about: spool.ReportBounce, rcpts: delivered})
 	}
+	if len(passed) > 0 {
+		all = append(all, notice{kind: message.Relayed, about: spool.ReportBounce, rcpts: passed})
+	}
 	return a.tell(ctx, all)
 }
 
 // unreported gives the settled recipients of which nobody has been told and
 // somebody shall be; those that failed by the owner of the list that failed, and
 // those of no list under "". One that leads through several lists is under each.
-func (a *attempt) unreported() (failed map[string][]int, delivered []int) {
+func (a *attempt) unreported() (failed map[string][]int, delivered, passed []int) {
 	for i, state := range a.e.Progress.Rcpts {
 		switch to := a.e.To[i]; {
 		case !state.Settled || state.Reported:
 		case state.Failure == nil:
 			if wants(to, "SUCCESS") && !takenOver(state) {
 				delivered = append(delivered, i)
+			} else if relayed(to, state) {
+				passed = append(passed, i)
 			}
 		default:
 			for _, list := range owners(state) {
@@ -76,7 +81,7 @@ func (a *attempt) unreported() (failed map[string][]int, delivered []int) {
 			}
 		}
 	}
-	return failed, delivered
+	return failed, delivered, passed
 }
 
 // owners are those who hear of what failed for a recipient: of lists, and "" for
@@ -263,7 +268,7 @@ func (a *attempt) text(n notice, env *spool.Envelope, letter io.Reader) message.
 	return message.Report{
 		ID: string(a.e.ID), Kind: n.kind, ReportingMTA: a.Hostname,
 		From: address.Address{Local: "MAILER-DAEMON", Domain: a.Hostname}, To: n.to,
-		Arrival: a.e.Arrived, Now: env.Arrived, Envid: a.e.EnvID,
+		Arrival: a.e.Arrived, Now: env.Arrived, Envid: a.e.EnvID, DeliverBy: a.e.By,
 		Original: letter, Full: full, UTF8: env.SMTPUTF8, Recipients: n.fates,
 	}
 }
@@ -338,8 +343,8 @@ func (a *attempt) rcptText(n notice, i int) message.ReportRecipient {
 	}
 	switch {
 	case n.kind == message.Delayed:
-		r.WillRetryUntil = a.e.Begin().Add(or(a.Lifetime, defaultLifetime))
-	case n.kind == message.Delivered && slices.ContainsFunc(hosts(state), func(h string) bool { return h != "" }):
+		r.WillRetryUntil = a.end()
+	case n.kind != message.Failed && slices.ContainsFunc(hosts(state), func(h string) bool { return h != "" }):
 		r.Action = "relayed" // RFC 3464 section 2.3.3: to a host that will not report
 	}
 	return r
@@ -369,10 +374,13 @@ func hosts(state spool.State) (all []string) {
 	return all
 }
 
+// lastWords are the last words of all destinations.
+func lastWords(state spool.State) []spool.Event { return slices.Collect(maps.Values(state.Dests)) }
+
 // warn tells the sender, once, that the letter still waits.
 func (a *attempt) warn(ctx context.Context) error {
-	after, p := a.DelayWarning, &a.e.Progress
-	if after <= 0 || p.Warned || a.e.From.IsNull() || a.now().Before(a.e.Begin().Add(after)) {
+	at, p := a.warnAt(), &a.e.Progress
+	if at.IsZero() || p.Warned || a.e.From.IsNull() || a.now().Before(at) {
 		return nil
 	}
 	n := notice{kind: message.Delayed, about: spool.ReportDelay, at: a.e.Arrived}

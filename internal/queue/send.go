@@ -65,7 +65,7 @@ func (a *attempt) send(ctx context.Context, from address.Address, part []*target
 	m := a.mail()
 	m.From = from
 	if !part[0].dest.Sender.IsNull() {
-		m.Ret, m.EnvID = "", "" // they are about reports to the sender
+		m.Ret, m.EnvID, m.ByMode = "", "", "" // they are about reports to the sender
 	}
 	to := make([]spool.Recipient, len(part))
 	for i, t := range part {
@@ -103,7 +103,7 @@ func (a *attempt) forward(t *target) spool.Recipient {
 func (a *attempt) mail() deliver.Mail {
 	return deliver.Mail{
 		ID: string(a.e.ID), From: a.e.From, Body: a.e.Body, SMTPUTF8: a.e.SMTPUTF8,
-		Ret: a.e.Ret, EnvID: a.e.EnvID, RequireTLS: a.e.RequireTLS, Priority: a.e.Priority, Size: a.e.Size, Open: a.l.Open,
+		Ret: a.e.Ret, EnvID: a.e.EnvID, RequireTLS: a.e.RequireTLS, Priority: a.e.Priority, By: a.e.By, ByMode: a.e.ByMode, Size: a.e.Size, Open: a.l.Open,
 		ClientIP: a.e.ClientIP, Ours: a.e.Login != "" || a.e.UID >= 0 || a.e.Report != "",
 	}
 }

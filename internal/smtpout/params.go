@@ -2,8 +2,10 @@ package smtpout
 
 import (
 	"fmt"
+	"math"
 	"strconv"
 	"strings"
+	"time"
 
 	"postbag/internal/address"
 	"postbag/internal/status"
@@ -14,6 +16,9 @@ import (
 func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error) {
 	if m.RequireTLS && (c.tls == "" || !c.offers("REQUIRETLS")) {
 		return nil, status.Perm("send to "+c.peer, "5.7.30", "message requires TLS, and host "+c.peer+" does not offer REQUIRETLS", nil)
+	}
+	if err := c.inTime(m); err != nil {
+		return nil, err
 	}
 	t := &transaction{conn: c, mail: m, letter: l, results: results}
 	if err := t.suit(); err != nil {
@@ -31,6 +36,41 @@ func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error
 			fmt.Sprintf("message of %d octets is too large for host %s, which takes %d", l.wire, t.peer, limit), nil)
 	}
 	return t, nil
+}
+
+// inTime refuses to give a letter that is to be returned after its time to a host
+// that knows no time, or needs more than is left (RFC 2852 section 4.1.4). The reply
+// of LMTP says that the letter has been delivered, in time.
+func (c *conn) inTime(m Mail) error {
+	if !strings.HasPrefix(m.ByMode, "R") || c.hop.LMTP {
+		return nil
+	}
+	if !c.offers("DELIVERBY") {
+		return status.Perm("send to "+c.peer, "5.3.3", "host "+c.peer+" does not offer to deliver in time", nil)
+	}
+	least, _ := strconv.ParseInt(firstField(c.ext["DELIVERBY"]), 10, 32)
+	if left := secondsUntil(m.By); left < max(least, 1) {
+		return status.Perm("send to "+c.peer, "5.4.7", fmt.Sprintf("%d seconds are left, and host %s wants at least %d", left, c.peer, least), nil)
+	}
+	return nil
+}
+
+// firstField is what stands before the first comma or blank.
+func firstField(s string) string {
+	if i := strings.IndexAny(s, ", "); i >= 0 {
+		return s[:i]
+	}
+	return s
+}
+
+// secondsUntil counts whole seconds, none too many.
+func secondsUntil(t time.Time) int64 { return int64(math.Floor(time.Until(t).Seconds())) }
+
+// byParam is BY with the time that is left, which is none or less for what is late:
+// its sender has been told of that. It has nine digits (RFC 2852 section 4).
+func byParam(m Mail) string {
+	const most = 999_999_999
+	return " BY=" + strconv.FormatInt(min(max(secondsUntil(m.By), -most), most), 10) + ";" + m.ByMode
 }
 
 // suit brings the letter into the form that the host takes.
@@ -108,6 +148,9 @@ func (t *transaction) mailLine() string {
 	// RFC 6710 section 4.2: who conforms is told; others get the letter without.
 	if t.mail.Priority != 0 && t.offers("MT-PRIORITY") {
 		line += " MT-PRIORITY=" + strconv.Itoa(t.mail.Priority)
+	}
+	if t.mail.ByMode != "" && t.offers("DELIVERBY") {
+		line += byParam(t.mail)
 	}
 	if t.offers("DSN") {
 		if t.mail.Ret != "" {

@@ -68,6 +68,7 @@ func (t *transaction) settle(which []int, r reply, err error) {
 			t.results[i].Reply = r.text()
 		}
 		t.results[i].DSN = err == nil && t.offers("DSN")
+		t.results[i].Timely = err == nil && (t.offers("DELIVERBY") || t.hop.LMTP)
 	}
 }
 

@@ -20,7 +20,7 @@
 // # What it speaks
 //
 // PIPELINING (RFC 2920), SIZE, 8BITMIME, DSN, SMTPUTF8, CHUNKING (RFC 3030),
-// STARTTLS (RFC 3207), AUTH (RFC 4954), MT-PRIORITY (RFC 6710), REQUIRETLS (RFC
+// DELIVERBY (RFC 2852), STARTTLS (RFC 3207), AUTH (RFC 4954), MT-PRIORITY (RFC 6710), REQUIRETLS (RFC
 // 8689). Each read and each write has a deadline of RFC 5321 section 4.5.3.2; ctx
 // ends all of them. For hosts without 8BITMIME a letter is encoded, unless it is
 // signed.
@@ -104,6 +104,9 @@ type Mail struct {
 	Ret        string // RFC 3461: "FULL", "HDRS" or ""
 	EnvID      string // RFC 3461, decoded
 	Priority   int    // -9 to 9, RFC 6710
+
+	By     time.Time // when it shall be delivered (RFC 2852); ByMode "" is no wish
+	ByMode string    // "R": not given to a host that does not promise it; "N"; with "T" or without
 }
 
 // An Rcpt is one forward-path with its parameters of RFC 3461.
@@ -119,7 +122,10 @@ type Result struct {
 	Host  string // who said so, with its address
 	Reply string // what it said, with its code
 	DSN   bool   // it has taken over to report on delivery (RFC 3461 section 5.2.1)
-	TLS   string // version and cipher of the connection, "TLS 1.3 TLS_AES_128_GCM_SHA256"; "" without
+
+	Timely bool // it knows by when the letter shall be delivered, or has delivered it (RFC 2852)
+
+	TLS string // version and cipher of the connection, "TLS 1.3 TLS_AES_128_GCM_SHA256"; "" without
 }
 
 // A Client sends letters and keeps connections for a moment, for the next one.

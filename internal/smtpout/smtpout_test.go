@@ -818,3 +818,40 @@ func TestAHostIsToldWhatIsUrgent(t *testing.T) {
 		})
 	}
 }
+
+// RFC 2852 section 4.1.4: what must be back by a time is given only to hosts that
+// promise it, and they are told what is left.
+func TestAHostIsToldByWhenToDeliver(t *testing.T) {
+	for name, c := range map[string]struct {
+		ehlo, mode string
+		left       time.Duration
+		want       string
+	}{
+		"a host that knows time":           {"DELIVERBY", "RT", 90*time.Second + time.Second/2, " BY=90;RT\n"},
+		"one that needs some":              {"DELIVERBY 60", "R", 90*time.Second + time.Second/2, " BY=90;R\n"},
+		"one that needs more":              {"DELIVERBY 91,x", "R", 90*time.Second + time.Second/2, "error 5.4.7"},
+		"one that knows none":              {"PIPELINING", "R", time.Hour, "error 5.3.3"},
+		"no time is left":                  {"DELIVERBY", "R", time.Second / 2, "error 5.4.7"},
+		"one that knows none, else waits":  {"PIPELINING", "N", time.Hour, "<ann@example.org>\n"},
+		"one that needs more, else waits":  {"DELIVERBY 3600", "N", 90*time.Second + time.Second/2, " BY=90;N\n"},
+		"what is late":                     {"DELIVERBY", "N", -9*time.Second - time.Second/2, " BY=-10;N\n"},
+		"what is late since the dark ages": {"DELIVERBY", "N", -200 * 365 * 24 * time.Hour, " BY=-999999999;N\n"},
+		"nobody has said when":             {"DELIVERBY", "", 0, "<ann@example.org>\n"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s := &script{ehlo: c.ehlo}
+			hop := s.host(t)
+			m := Mail{From: ann, Rcpts: to("bob"), ByMode: c.mode, By: time.Now().Add(c.left)}
+			results, err := client(t).Deliver(t.Context(), hop, m, source("x\n"))
+			got := s.said()
+			if err != nil {
+				got = "error " + status.Code(err)
+			} else if timely := strings.HasPrefix(c.ehlo, "DELIVERBY"); results[0].Timely != timely {
+				t.Errorf("it knows by when: %v, want %v", results[0].Timely, timely)
+			}
+			if !strings.Contains(got, c.want) || err != nil && strings.Contains(s.said(), "MAIL") {
+				t.Errorf("%s (%v), want %s", got, err, c.want)
+			}
+		})
+	}
+}

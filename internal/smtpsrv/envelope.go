@@ -1,7 +1,9 @@
 package smtpsrv
 
 import (
+	"strconv"
 	"strings"
+	"time"
 
 	"postbag/internal/address"
 	"postbag/internal/spool"
@@ -39,7 +41,7 @@ func (s *session) openMail(path string) {
 		s.refuse(501, "5.1.7", "bad sender address syntax")
 		return
 	}
-	opts, bad := mailOptions(rest, offered{s.dsnOffered(), s.futureOffered(), s.priorityOffered()})
+	opts, bad := mailOptions(rest, offered{s.dsnOffered(), s.futureOffered(), s.priorityOffered(), s.deliverByOffered()})
 	switch {
 	case bad != nil:
 		s.refuse(bad.Code, "5.5.4", bad.Message)
@@ -49,6 +51,10 @@ func (s *session) openMail(path string) {
 		s.refuse(530, "5.7.10", "REQUIRETLS needs TLS") // RFC 8689 section 2
 	case opts.notBefore(s.now()).After(s.now().Add(maxHold)):
 		s.refuse(501, "5.5.4", "hold time exceeds the limit")
+	case strings.HasPrefix(opts.byMode, "R") && opts.by < minDeliverBy:
+		s.refuse(555, "5.5.4", "time is below the minimum of "+strconv.Itoa(int(minDeliverBy/time.Second))+" seconds")
+	case opts.byMode != "" && opts.deliverBy(s.now()).Before(opts.notBefore(s.now())):
+		s.refuse(501, "5.5.4", "message is to be delivered before it is to be sent")
 	case opts.Size > s.maxSize():
 		s.refuse(552, "5.3.4", "message size exceeds fixed limit") // RFC 1870 section 6.1
 	default:

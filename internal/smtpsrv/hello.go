@@ -64,6 +64,9 @@ func (s *session) keywords() []string {
 	if s.priorityOffered() {
 		words = append(words, "MT-PRIORITY")
 	}
+	if s.deliverByOffered() {
+		words = append(words, "DELIVERBY "+strconv.Itoa(int(minDeliverBy/time.Second)))
+	}
 	if s.xclientOffered() {
 		words = append(words, "XCLIENT "+xclientAttributes)
 	}
@@ -89,6 +92,10 @@ func (s *session) futureOffered() bool { return s.demandsAuth() }
 // priorityOffered lets those whose mail we send say what is urgent. Strangers
 // would all be in a hurry (RFC 6710 section 11).
 func (s *session) priorityOffered() bool { return s.mayRelay() || s.demandsAuth() }
+
+// deliverByOffered lets those who may ask for reports say by when a letter shall be
+// delivered: that, too, is a way to have reports sent (RFC 2852).
+func (s *session) deliverByOffered() bool { return s.mayRelay() || s.demandsAuth() }
 
 // mechanisms are those of AUTH that may be used now.
 func (s *session) mechanisms() []string {

@@ -73,7 +73,7 @@ func (s *session) spoolEnvelope() *spool.Envelope {
 	env := &spool.Envelope{
 		From: m.from, To: s.withCopy(m.to), Arrived: s.now(),
 		Body: string(m.opts.Body), SMTPUTF8: m.opts.UTF8, Ret: string(m.opts.Return), EnvID: m.opts.EnvelopeID, RequireTLS: m.opts.RequireTLS,
-		NotBefore: m.opts.notBefore(s.now()), Priority: m.opts.priority,
+		NotBefore: m.opts.notBefore(s.now()), Priority: m.opts.priority, By: m.opts.deliverBy(s.now()), ByMode: m.opts.byMode,
 		Proto: s.with(), ClientIP: s.peerIP(), HELO: s.helo, Login: s.login, UID: -1,
 	}
 	if s.proto == Stdio {

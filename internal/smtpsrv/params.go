@@ -42,6 +42,9 @@ type options struct {
 	until time.Time     // HOLDUNTIL
 
 	priority int // RFC 6710
+
+	by     time.Duration // RFC 2852, with byMode
+	byMode string        // "R" or "N", with "T" or without; "": no wish
 }
 
 // notBefore is when a letter that comes now may be sent; zero for at once.
@@ -52,8 +55,17 @@ func (o *options) notBefore(now time.Time) time.Time {
 	return o.until
 }
 
+// deliverBy is when a letter that comes now shall be delivered; zero for whenever
+// it can be.
+func (o *options) deliverBy(now time.Time) time.Time {
+	if o.byMode == "" {
+		return time.Time{}
+	}
+	return now.Add(o.by)
+}
+
 // offered are the extensions with parameters that not everybody is offered.
-type offered struct{ dsn, future, priority bool }
+type offered struct{ dsn, future, priority, by bool }
 
 // mailOptions reads the parameters of MAIL. An unknown one is 555 (RFC 5321
 // section 4.1.1.11).
@@ -92,6 +104,9 @@ func mailOptions(s string, of offered) (*options, *smtp.SMTPError) {
 		case "MT-PRIORITY":
 			o.priority, ok = parsePriority(p.value)
 			known = of.priority
+		case "BY":
+			o.by, o.byMode, ok = parseBy(p.value)
+			known = of.by
 		default:
 			known = false
 		}
@@ -129,6 +144,24 @@ func parseUntil(s string) (time.Time, bool) {
 func parsePriority(s string) (int, bool) {
 	n, err := strconv.Atoi(s)
 	return n, err == nil && -9 <= n && n <= 9 && strconv.Itoa(n) == s
+}
+
+// parseBy reads seconds;mode, as "120;R" or "-60;NT" (RFC 2852 section 4). What is to
+// be returned must have some time.
+func parseBy(s string) (by time.Duration, mode string, ok bool) {
+	text, mode, _ := strings.Cut(s, ";")
+	mode = strings.ToUpper(mode)
+	digits := strings.TrimLeft(text, "+-")
+	n, err := strconv.ParseInt(text, 10, 64)
+	ok = err == nil && len(digits) <= 9 && len(text)-len(digits) <= 1
+	switch mode {
+	case "R", "RT":
+		ok = ok && n > 0
+	case "N", "NT":
+	default:
+		ok = false
+	}
+	return time.Duration(n) * time.Second, mode, ok
 }
 
 // parseSize reads an RFC 1870 size, up to 20 digits.

@@ -138,6 +138,8 @@ const (
 	minRate = 100
 	// maxHold is how long a letter may be held back for its sender.
 	maxHold = 30 * 24 * time.Hour
+	// minDeliverBy is the least time for a letter that is else returned (RFC 2852).
+	minDeliverBy = time.Minute
 	// maxLoginFailures is how many failed logins a connection has.
 	maxLoginFailures = 5
 )

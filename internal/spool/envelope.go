@@ -3,6 +3,7 @@ package spool
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 	"time"
 
 	"postbag/internal/address"
@@ -24,6 +25,8 @@ type Envelope struct {
 	NotBefore  time.Time // RFC 4865: no attempt before it; zero: at once
 	RequireTLS bool      // RFC 8689: never in the clear, nor to a host that does not promise the same
 	Priority   int       // RFC 6710: -9 to 9, the higher the sooner
+	By         time.Time // RFC 2852: when it shall be delivered; zero: whenever it can be
+	ByMode     string    // if it is not: "R" it is returned, "N" its sender is told; with "T" he is told of relaying, too
 
 	Proto    string // how it came: "ESMTPS", "LMTP", "local", ...
 	ClientIP string
@@ -45,6 +48,12 @@ func (e *Envelope) Begin() time.Time {
 	}
 	return e.Arrived
 }
+
+// Returned says that the letter goes back when its time has passed (RFC 2852).
+func (e *Envelope) Returned() bool { return strings.HasPrefix(e.ByMode, "R") }
+
+// Traced says that the sender wants to hear where the letter is relayed to.
+func (e *Envelope) Traced() bool { return strings.HasSuffix(e.ByMode, "T") }
 
 // Kinds of reports that we write ourselves.
 const (
@@ -73,6 +82,8 @@ type meta struct {
 	TLS     bool   `json:"requiretls,omitempty"`
 	After   int64  `json:"notbefore,omitempty"` // microseconds since 1970
 	Urgency int    `json:"priority,omitempty"`
+	By      int64  `json:"by,omitempty"` // microseconds since 1970
+	ByMode  string `json:"bymode,omitempty"`
 	Proto   string `json:"proto,omitempty"`
 	Client  string `json:"client,omitempty"`
 	HELO    string `json:"helo,omitempty"`
@@ -96,7 +107,7 @@ type rcpt struct {
 func (e *Envelope) lines() ([][]byte, error) {
 	m := meta{
 		ID: e.ID, From: e.From.String(), Arrived: e.Arrived.UnixMicro(),
-		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS, Urgency: e.Priority,
+		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS, Urgency: e.Priority, ByMode: e.ByMode,
 		Proto: e.Proto, Client: e.ClientIP, HELO: e.HELO, Login: e.Login,
 		Junk: e.Junk, Hold: e.Hold, Report: e.Report, About: e.About, Count: len(e.To),
 	}
@@ -105,6 +116,9 @@ func (e *Envelope) lines() ([][]byte, error) {
 	}
 	if !e.NotBefore.IsZero() {
 		m.After = e.NotBefore.UnixMicro()
+	}
+	if !e.By.IsZero() {
+		m.By = e.By.UnixMicro()
 	}
 	out := make([][]byte, 0, 1+len(e.To))
 	first, err := json.Marshal(m)
@@ -140,7 +154,7 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 	}
 	e := &Envelope{
 		ID: m.ID, From: from, Arrived: time.UnixMicro(m.Arrived),
-		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS, Priority: min(max(m.Urgency, -9), 9),
+		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS, Priority: min(max(m.Urgency, -9), 9), ByMode: m.ByMode,
 		Proto: m.Proto, ClientIP: m.Client, HELO: m.HELO, Login: m.Login,
 		UID: -1, Junk: m.Junk, Hold: m.Hold, Report: m.Report, About: m.About,
 		To: make([]Recipient, 0, len(lines)-1),
@@ -150,6 +164,9 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 	}
 	if m.After != 0 {
 		e.NotBefore = time.UnixMicro(m.After)
+	}
+	if m.By != 0 {
+		e.By = time.UnixMicro(m.By)
 	}
 	for _, line := range lines[1:] {
 		r, err := parseRecipient(line)

@@ -38,6 +38,7 @@ type Event struct {
 	Reply  string `json:"m,omitempty"` // what the next hop said, or why
 	Host   string `json:"h,omitempty"` // who said so
 	Took   bool   `json:"q,omitempty"` // Delivered: the next host will report on it
+	Tell   bool   `json:"y,omitempty"` // Delivered: to a host, and the sender hears of that (RFC 2852)
 	Via    string `json:"v,omitempty"` // the rule that chose the way: a route, "mx:DOMAIN", a Maildir
 	Way    string `json:"w,omitempty"` // what the DNS said, and which TLS was demanded of whom
 	Cause  string `json:"c,omitempty"` // what this host alone may know of a failure; never in a report

@@ -40,7 +40,7 @@ func addr(s string) address.Address {
 // letter is an envelope with everything that one can hold.
 func letter(to ...string) *Envelope {
 	e := &Envelope{
-		From: addr("ann@example.org"), Body: "8BITMIME", SMTPUTF8: true, Ret: "HDRS", EnvID: "a b\n", RequireTLS: true, Priority: -3, NotBefore: time.UnixMicro(1800000000000001),
+		From: addr("ann@example.org"), Body: "8BITMIME", SMTPUTF8: true, Ret: "HDRS", EnvID: "a b\n", RequireTLS: true, Priority: -3, By: time.UnixMicro(1800000000000002), ByMode: "NT", NotBefore: time.UnixMicro(1800000000000001),
 		Proto: "ESMTPS", ClientIP: "192.0.2.1", HELO: "mx", Login: "ann", UID: -1,
 	}
 	for _, a := range to {

@@ -79,6 +79,7 @@ func (t *Tree) Delete(ctx context.Context, name string) error {
 		if !t.isFolder(dir) {
 			return fmt.Errorf("delete %s: %w", name, ErrNoFolder)
 		}
+		t.store.Release(dir)
 		grave := filepath.Join(t.root, deletedPrefix+rand.Text())
 		if err := t.fs.Rename(dir, grave); err != nil {
 			return fmt.Errorf("delete %s: %w", name, err)
@@ -181,6 +182,7 @@ func (t *Tree) rename(from, to string) error {
 func (t *Tree) renameAll(moves map[string]string) error {
 	sources := slices.Sorted(maps.Keys(moves))
 	for i, src := range sources {
+		t.store.Release(src)
 		if err := t.fs.RenameUnique(src, moves[src]); err != nil {
 			for _, done := range slices.Backward(sources[:i]) {
 				t.fs.Rename(moves[done], done)

@@ -29,7 +29,7 @@ var modelFolders = []string{"", ".B"}
 
 // An order is what one session of an agent shall do.
 type order struct {
-	Op      string // look, old, append, store, expunge, copy, move, settle, pay
+	Op      string // look, old, append, store, expunge, copy, move, settle, pay, close
 	Session int
 	Folder  int
 	To      int // the other folder of copy and move
@@ -135,26 +135,46 @@ func (a *agent) do(o order) report {
 // An office is the inside of an agent.
 type office struct {
 	ctx   context.Context
+	root  string
 	store *Store
-	open  [sessions][]*Folder
-	held  [sessions][]*View // what each session was told last
+	open  [sessions][2]*Folder // nil when it is closed
+	held  [sessions][2]*View   // what each session was told last
+
+	cancel [2]func() // what the second session has subscribed
+}
+
+// folder opens a folder for a session that has not got it open.
+func (x *office) folder(session, folder int) (*Folder, error) {
+	at := &x.open[session][folder]
+	if *at != nil {
+		return *at, nil
+	}
+	f, err := x.store.Open(x.ctx, filepath.Join(x.root, modelFolders[folder]))
+	if err != nil {
+		return nil, err
+	}
+	if session > 0 { // this one hears of changes by inotify, and follows them at once
+		x.cancel[folder] = f.Subscribe(make(chan struct{}, 1))
+	}
+	*at, x.held[session][folder] = f, f.View()
+	return f, nil
+}
+
+// close has all sessions leave a folder.
+func (x *office) close(folder int) {
+	for s := range sessions {
+		if f := x.open[s][folder]; f != nil {
+			if s > 0 {
+				x.cancel[folder]()
+			}
+			f.Close()
+			x.open[s][folder] = nil
+		}
+	}
 }
 
 func serveAgent(root string) error {
-	x := &office{ctx: context.Background(), store: NewStore(durable.New(), Options{})}
-	for s := range sessions {
-		for _, name := range modelFolders {
-			f, err := x.store.Open(x.ctx, filepath.Join(root, name))
-			if err != nil {
-				return err
-			}
-			if s > 0 { // this one hears of changes by inotify, and follows them at once
-				f.Subscribe(make(chan struct{}, 1))
-			}
-			x.open[s] = append(x.open[s], f)
-			x.held[s] = append(x.held[s], f.View())
-		}
-	}
+	x := &office{ctx: context.Background(), root: root, store: NewStore(durable.New(), Options{})}
 	in, out := json.NewDecoder(os.Stdin), json.NewEncoder(os.Stdout)
 	for {
 		var o order
@@ -175,7 +195,18 @@ func serveAgent(root string) error {
 }
 
 func (x *office) carryOut(o order) (r report, err error) {
-	f := x.open[o.Session][o.Folder]
+	if o.Op == "close" {
+		x.close(o.Folder)
+		return r, nil
+	}
+	f, err := x.folder(o.Session, o.Folder)
+	if err != nil {
+		return r, err
+	}
+	to, err := x.folder(o.Session, o.To)
+	if err != nil {
+		return r, err
+	}
 	switch o.Op {
 	case "look":
 		return x.look(f, o)
@@ -188,9 +219,9 @@ func (x *office) carryOut(o order) (r report, err error) {
 	case "expunge":
 		r.From, err = f.Expunge(x.ctx, o.UIDs)
 	case "copy":
-		r.From, r.To, err = Copy(x.ctx, f, o.UIDs, x.open[o.Session][o.To])
+		r.From, r.To, err = Copy(x.ctx, f, o.UIDs, to)
 	case "move":
-		r.From, r.To, err = Move(x.ctx, f, o.UIDs, x.open[o.Session][o.To])
+		r.From, r.To, err = Move(x.ctx, f, o.UIDs, to)
 	case "settle":
 		err = f.Settle(x.ctx)
 	case "pay":
@@ -198,7 +229,7 @@ func (x *office) carryOut(o order) (r report, err error) {
 	default:
 		err = fmt.Errorf("no such order: %q", o.Op)
 	}
-	r.Validity = x.open[o.Session][o.To].View().UIDValidity()
+	r.Validity = to.View().UIDValidity()
 	return r, err
 }
 

@@ -85,6 +85,51 @@ func BenchmarkFolder(b *testing.B) {
 			b.StartTimer()
 		}
 	})
+	b.Run("opening by a fresh process", func(b *testing.B) {
+		for b.Loop() {
+			b.StopTimer()
+			s := benchStore(b)
+			b.StartTimer()
+			f := benchOpen(b, s, dir)
+			b.StopTimer()
+			f.Close()
+			s.Close()
+			b.StartTimer()
+		}
+	})
+	for _, fresh := range []bool{false, true} {
+		b.Run(fmt.Sprint("opening, one letter is new, fresh process ", fresh), func(b *testing.B) {
+			s := benchStore(b)
+			more := 0
+			for b.Loop() {
+				b.StopTimer()
+				if fresh {
+					s.Close()
+					s = benchStore(b)
+				}
+				more++
+				name := filepath.Join(dir, "new", fmt.Sprintf("1800000000.M%dP7Q1R0123456789abcdef.example", more))
+				if err := os.WriteFile(name, []byte("Subject: letter\n\nhi\n"), 0o600); err != nil {
+					b.Fatal(err)
+				}
+				b.StartTimer()
+				f, err := s.Open(ctx, dir)
+				if err == nil {
+					err = f.Sync(ctx)
+				}
+				if err != nil || f.View().Len() != benchLetters+more {
+					b.Fatalf("%d letters: %v", f.View().Len(), err)
+				}
+				b.StopTimer()
+				f.Close()
+				b.StartTimer()
+			}
+			for ; more > 0; more-- {
+				os.Remove(filepath.Join(dir, "new", fmt.Sprintf("1800000000.M%dP7Q1R0123456789abcdef.example", more)))
+			}
+			s.Close()
+		})
+	}
 	b.Run("opening, changed", func(b *testing.B) {
 		s := benchStore(b)
 		for b.Loop() {

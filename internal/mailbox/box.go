@@ -22,7 +22,7 @@ import (
 // programs take what does for a folder.
 const (
 	logName     = "postbag.log"
-	snapName    = "postbag.snap"
+	snapName    = "postbag.snap" // and stampsName
 	cacheName   = "postbag.cache"
 	openName    = "postbag.open"     // each process that has the folder open holds a shared lock on it
 	expungedDir = "postbag.expunged" // expunged letters that some session may still read
@@ -35,9 +35,11 @@ const (
 // state's memory and is held for moments only, so that reading letters goes on
 // meanwhile. sem comes before mu.
 type box struct {
-	store *Store
-	dir   string
-	users int // guarded by store.mu
+	store      *Store
+	dir        string
+	users      int       // guarded by store.mu, as are the two that follow
+	restsSince time.Time // of a box at rest
+	restsWith  int64     // so much memory
 
 	sem chan struct{}
 
@@ -45,9 +47,11 @@ type box struct {
 	openFile *durable.File
 	snap     *mboxlog.Snapshot // kept open until the names have been read
 	seen     stamps            // the directories as the state knows them
-	snapSeen stamps            // what the snapshot on disk knows
+	snapSeen stamps            // what others can know from the disk
 	snapEnd  int64             // up to where of the log it goes
+	snapSum  uint32            // which it is; 0: none that the state is built on
 	locked   bool
+	resting  bool            // nobody has it open: rest.go
 	register known           // what has been read of another server's list of UIDs
 	own      map[string]bool // what events will say of renames that are under way
 	swept    time.Time       // when expungedDir was looked at
@@ -102,6 +106,7 @@ func (b *box) Reset() {
 	defer b.mu.Unlock()
 	b.st.reset()
 	b.seen, b.anew = stamps{}, true
+	b.snapSeen, b.snapEnd, b.snapSum = stamps{}, 0, 0
 	b.closeSnap()
 }
 
@@ -118,7 +123,7 @@ func (b *box) open(ctx context.Context) error {
 		return err
 	}
 	defer b.unlock()
-	if b.log != nil {
+	if !b.shut() {
 		return nil
 	}
 	if st, err := b.store.fs.Stat(b.path("cur")); err != nil {
@@ -130,6 +135,12 @@ func (b *box) open(ctx context.Context) error {
 		return fmt.Errorf("cur: %w", syscall.ENOTDIR)
 	}
 	b.complete()
+	if b.resting {
+		if b.wake(ctx) == nil {
+			return nil
+		}
+		b.drop()
+	}
 	b.learnFileSystem()
 	b.quota = b.store.Quota(b.dir)
 	log, err := mboxlog.Open(b.store.fs, b.path(logName))
@@ -161,6 +172,12 @@ func (b *box) ready(ctx context.Context) error {
 		return err
 	}
 	b.loadSnapshot()
+	b.loadStamps()
+	return b.firstVersion(ctx)
+}
+
+// firstVersion brings the state up to date and publishes it.
+func (b *box) firstVersion(ctx context.Context) error {
 	if err := b.refresh(); err != nil {
 		return err
 	}
@@ -213,11 +230,21 @@ func (b *box) alone() bool {
 
 // close gives back what the box holds; open makes it whole again.
 func (b *box) close() {
+	b.retire()
+	b.drop()
+}
+
+// retire leaves the folder in order.
+func (b *box) retire() {
+	if !b.shut() && b.openFile != nil { // it was opened well
+		b.tidy()
+	}
+}
+
+// drop gives everything back.
+func (b *box) drop() {
 	if b.log == nil {
 		return
-	}
-	if b.openFile != nil { // it was opened well
-		b.tidy()
 	}
 	b.store.unwatch(b)
 	b.log.Close()
@@ -226,8 +253,8 @@ func (b *box) close() {
 	}
 	b.closeSnap()
 	b.closeCache()
-	b.log, b.openFile, b.locked = nil, nil, false
-	b.seen, b.snapSeen, b.snapEnd = stamps{}, stamps{}, 0
+	b.log, b.openFile, b.locked, b.resting = nil, nil, false, false
+	b.seen, b.snapSeen, b.snapEnd, b.snapSum = stamps{}, stamps{}, 0, 0
 	b.mu.Lock()
 	b.st.reset()
 	b.mu.Unlock()
@@ -250,7 +277,7 @@ func (b *box) well() bool {
 // refresh reads what other processes have written, without a lock. It may not
 // be on the disk yet; publish sees to that.
 func (b *box) refresh() error {
-	if b.log == nil {
+	if b.shut() {
 		return ErrClosed
 	}
 	if err := b.log.Read(b); err != nil {

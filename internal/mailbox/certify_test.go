@@ -46,7 +46,7 @@ func TestWhatWeHaveChangedNeedsNoScan(t *testing.T) {
 		}
 		cancel()
 		f.Close()
-		for _, s := range []*Store{x.store, x.process()} {
+		for _, s := range []*Store{x.process(), x.process()} {
 			g := x.open(s)
 			x.must(g.Sync(x.ctx))
 			x.unscanned(g)

@@ -36,6 +36,7 @@ func (s *Store) Check(dir string) ([]Finding, error) {
 // and waits for it. Letters are never removed; what is damaged beyond that is
 // for people to look at.
 func (s *Store) Repair(ctx context.Context, dir string) error {
+	s.Release(dir)
 	// Without a snapshot everything is read from the log.
 	if err := s.fs.Remove(filepath.Join(dir, snapName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
@@ -143,7 +144,7 @@ func (c *checker) snapshot(rep mboxlog.Report) error {
 		c.fault("%s: is damaged", snapName)
 		return nil
 	}
-	st.names.data = text
+	st.names.data, st.names.size = text, uint32(len(text))
 	if n := disagree(&st, &then.st); n > 0 {
 		c.fault("%s: says something else than the log of %d letters", snapName, n)
 	}

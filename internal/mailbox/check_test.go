@@ -63,7 +63,7 @@ func TestCheckAndRepair(t *testing.T) {
 			x.must(f.PayDebts(x.ctx))
 			f.b.lock()
 			f.b.snapEnd = -snapAfter
-			f.b.writeSnapshot()
+			f.b.remember()
 			f.b.unlock()
 			f.Close()
 			c.harm(x)

@@ -91,7 +91,7 @@ func (b *box) payAll(ctx context.Context) error {
 
 // payOnce pays some debts. The caller holds sem.
 func (b *box) payOnce(ctx context.Context) (paid int, more bool, err error) {
-	if b.log == nil {
+	if b.shut() {
 		return 0, false, ErrClosed
 	}
 	if err := b.refresh(); err != nil {

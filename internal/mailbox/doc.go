@@ -37,6 +37,7 @@
 //	postbag.log.bad      a log that was found damaged, for people to look at
 //	postbag.snap         what the log says up to some point, and the stamps of
 //	                     new/ and cur/ then; can be deleted at any time
+//	postbag.stamps       later stamps; can be deleted at any time
 //	postbag.cache        what package mailcache remembers of letters; can be
 //	                     deleted at any time
 //	postbag.open         empty; whoever has the folder open has a shared lock on it
@@ -52,5 +53,6 @@
 // A Store has one that reads inotify's events and one that ticks for folders
 // that cannot be watched; neither ever waits for a folder. For a folder there is
 // at most one that pays debts and one that looks for changes, each for as long
-// as there is something to do. Close waits for all of them.
+// as there is something to do, and one for a moment when folders that nobody has
+// open have been in memory for long enough. Close waits for all of them.
 package mailbox

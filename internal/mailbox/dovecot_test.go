@@ -174,7 +174,7 @@ func TestKeywordsWithLettersAndWithout(t *testing.T) {
 	x.wantView(x.open(x.process()), want)
 	b.lock()
 	b.snapEnd = -snapAfter
-	b.writeSnapshot()
+	b.remember()
 	b.unlock()
 	g := x.open(x.process())
 	if g.b.snapEnd == 0 {

@@ -302,7 +302,9 @@ func abandon(s *Store) {
 		b.lock()
 		if b.log != nil {
 			b.log.Close()
-			b.openFile.Close()
+			if b.openFile != nil {
+				b.openFile.Close()
+			}
 			b.closeSnap()
 			b.log = nil
 		}

@@ -47,7 +47,7 @@ func TestVanishedSince(t *testing.T) {
 	check("compacted", h.View())
 	b.lock()
 	b.snapEnd = -snapAfter // a short log is worth one for once
-	b.writeSnapshot()
+	b.remember()
 	b.unlock()
 	k := x.open(x.process())
 	if k.b.snapEnd == 0 {

@@ -25,7 +25,7 @@ func (b *box) exclusive(ctx context.Context, f func() error) error {
 // acquire tries for the lock with growing pauses: one goroutine a process and
 // folder does so, and none sleeps in the kernel.
 func (b *box) acquire(ctx context.Context) error {
-	if b.log == nil {
+	if b.shut() {
 		return ErrClosed
 	}
 	deadline := time.Now().Add(b.store.o.LockWait)

@@ -128,7 +128,7 @@ func (m *model) text() string {
 func (m *model) step() {
 	i, d := m.rnd.IntN(agents), m.rnd.IntN(2)
 	o := order{Session: m.rnd.IntN(sessions), Folder: d, To: d}
-	switch k := m.rnd.IntN(20); {
+	switch k := m.rnd.IntN(22); {
 	case k < 3:
 		m.deliver(d)
 	case k < 6:
@@ -145,6 +145,8 @@ func (m *model) step() {
 		m.foreign(i, o)
 	case k < 19:
 		m.old(i, o)
+	case k < 21:
+		m.order(i, o, "close")
 	default:
 		m.note("agent %d is killed", i)
 		m.restart(i)

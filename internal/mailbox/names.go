@@ -10,6 +10,8 @@ import (
 // is known by its offset.
 type names struct {
 	data []byte // each name with its length before it
+	size uint32 // of data, which may be yet to be read
+	late []byte // those that came later; offsets go on
 
 	seed   maphash.Seed
 	byHash map[uint64]uint32 // hash of key to UID; nil until somebody asks
@@ -17,18 +19,25 @@ type names struct {
 }
 
 func (n *names) add(base string) uint32 {
-	at := uint32(len(n.data))
-	n.data = binary.AppendUvarint(n.data, uint64(len(base)))
-	n.data = append(n.data, base...)
+	at := n.size + uint32(len(n.late))
+	n.late = binary.AppendUvarint(n.late, uint64(len(base)))
+	n.late = append(n.late, base...)
 	return at
 }
 
+// octets is how long the names are all together.
+func (n *names) octets() int { return int(n.size) + len(n.late) }
+
 // get gives the name at an offset; "" when there is none.
 func (n *names) get(at uint32) []byte {
-	if uint64(at) >= uint64(len(n.data)) {
+	b := n.data
+	if at >= n.size {
+		b, at = n.late, at-n.size
+	}
+	if uint64(at) >= uint64(len(b)) {
 		return nil
 	}
-	d := decoder{b: n.data[at:]}
+	d := decoder{b: b[at:]}
 	return d.raw(d.num())
 }
 

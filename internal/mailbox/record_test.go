@@ -81,7 +81,7 @@ func TestCompactedAndSnapshotStatesAreTheSame(t *testing.T) {
 	if d.bad || len(d.b) > 0 || seen != want || !loadRows(&loaded, rows) {
 		t.Fatalf("snapshot is no good: %v, %d octets left", d.bad, len(d.b))
 	}
-	loaded.names.data = text
+	loaded.names.data, loaded.names.size = text, uint32(len(text))
 	if show(loaded.view()) != show(s.view()) || !reflect.DeepEqual(loaded.at, s.at) || loaded.modseq != s.modseq || loaded.uidCeil != s.uidCeil {
 		t.Errorf("loaded: %q, want %q", show(loaded.view()), show(s.view()))
 	}

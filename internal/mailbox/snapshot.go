@@ -3,8 +3,6 @@ package mailbox
 import (
 	"context"
 	"encoding/binary"
-	"os"
-	"syscall"
 	"time"
 
 	"postbag/internal/mboxlog"
@@ -72,11 +70,13 @@ func (b *box) loadSnapshot() {
 	}
 	b.snap = s
 	st.loaded = nil
+	st.names.size = uint32(s.Length(sectionNames))
 	st.lazy = func() ([]byte, error) {
 		defer b.closeSnap()
 		return s.Section(sectionNames)
 	}
-	b.st, b.seen, b.snapSeen, b.snapEnd = st, seen, seen, s.Position.Offset
+	b.st, b.seen, b.snapSeen = st, seen, seen
+	b.snapEnd, b.snapSum = s.Position.Offset, s.Sum
 }
 
 func loadRows(s *state, b []byte) bool {
@@ -176,31 +176,14 @@ func (s *state) encodeSnapHead(seen stamps) []byte {
 			}
 		}
 	}
-	e.num(uint64(len(unusual)))
-	for uid, at := range unusual {
-		e.num(uint64(uid))
-		e.string(at)
-	}
+	e.places(unusual)
 	e.b = append(e.b, encodeUIDLs(s.livingUIDLs()).Payload...)
 	e.num(uint64(len(s.history.list)))
 	for _, h := range s.history.list {
 		e.num(h.modseq)
 		e.ranges(h.runs)
 	}
-	for _, st := range seen.sub {
-		e.num(st.ino)
-		for _, t := range []syscall.Timespec{st.mtime, st.ctime} {
-			e.b = binary.AppendVarint(e.b, t.Sec)
-			e.b = binary.AppendVarint(e.b, t.Nsec)
-		}
-	}
-	settled := uint64(0)
-	for i, is := range seen.settled {
-		if is {
-			settled |= settledBit << i
-		}
-	}
-	e.num(settled)
+	e.stamps(seen)
 	return e.b
 }
 
@@ -229,40 +212,13 @@ func decodeSnapHead(d *decoder, s *state) (seen stamps) {
 		}
 		s.loaded = append(s.loaded, l)
 	}
-	for n := d.num(); n > 0 && !d.bad; n-- {
-		uid := d.num32()
-		s.at[uid] = d.string()
-	}
+	s.at = d.places()
 	d.uidls(s.uidls)
 	for n := d.num(); n > 0 && !d.bad; n-- {
 		modseq := d.num()
 		s.went(modseq, d.uids())
 	}
-	for i := range seen.sub {
-		seen.sub[i] = stamp{d.num(), d.timespec(), d.timespec()}
-	}
-	settled := d.num()
-	for i := range seen.settled {
-		seen.settled[i] = settled&(settledBit<<i) != 0
-	}
-	seen.firm = seen.old()
-	return seen
-}
-
-// settledBit says that the stamp of new/ has settled, the next one that of cur/
-// has. The lowest bit meant both, when both had to be.
-const settledBit = 2
-
-func (d *decoder) timespec() (t syscall.Timespec) {
-	for _, n := range []*int64{&t.Sec, &t.Nsec} {
-		v, size := binary.Varint(d.b)
-		if size <= 0 {
-			d.fail()
-			return t
-		}
-		*n, d.b = v, d.b[size:]
-	}
-	return t
+	return d.stamps()
 }
 
 // When the log has grown by more than this beyond the snapshot, a new one is
@@ -296,7 +252,7 @@ func (b *box) tidy() {
 	if err := b.attest(ctx); err != nil {
 		return
 	}
-	if err := b.loadNames(); err != nil || b.st.debts() || !b.st.born {
+	if b.st.debts() || !b.st.born {
 		return
 	}
 	grown := b.log.Position().Offset - b.snapEnd
@@ -305,7 +261,7 @@ func (b *box) tidy() {
 			return
 		}
 	}
-	b.writeSnapshot()
+	b.remember()
 }
 
 // attest makes the stamps some that others can trust, if that is possible: by what
@@ -349,13 +305,16 @@ func (b *box) writeDown() error {
 	if size < compactAfter || size < compactRatio*b.compactSize() {
 		return nil
 	}
-	b.snapEnd = 0
+	if err := b.loadNames(); err != nil {
+		return err
+	}
+	b.snapEnd, b.snapSum = 0, 0
 	return b.log.Compact(b.st.records)
 }
 
 // compactSize is about how long the log would be if it were compacted.
 func (b *box) compactSize() int64 {
-	return int64(len(b.st.names.data)) + 32*int64(b.st.rows.length) + 8*int64(b.st.history.runs)
+	return int64(b.st.names.octets()) + 32*int64(b.st.rows.length) + 8*int64(b.st.history.runs)
 }
 
 // livingUIDLs are the unique-ids of letters that are there.
@@ -402,37 +361,4 @@ func (s *state) records(yield func(mboxlog.Record) bool) {
 	}
 	m.uidNext, m.modseq = s.uidNext, s.modseq
 	_ = yield(m.encode()) && yield(encodeCeilings(s.uidCeil, s.modCeil)) && yield(encodeRecent(s.recent))
-}
-
-// writeSnapshot writes a snapshot if it would save the next opening much.
-func (b *box) writeSnapshot() {
-	b.mu.Lock()
-	st := &b.st
-	seen, better := b.lasting()
-	pos := b.log.Position()
-	labels, _ := st.labels()
-	fresh := pos.Offset-b.snapEnd <= snapAfter && !better
-	if fresh || len(labels) >= maxLabels || !b.log.Settled() || b.log.Sync() != nil {
-		b.mu.Unlock()
-		return
-	}
-	head := st.encodeSnapHead(seen)
-	rows, text := st.snapshotRows()
-	b.mu.Unlock()
-	if err := mboxlog.WriteSnapshot(b.store.fs, b.path(snapName), pos, head, rows, text); err != nil && !os.IsNotExist(err) {
-		b.store.o.Log.Warn("write snapshot", "dir", b.dir, "err", err)
-	}
-}
-
-// lasting gives the stamps that the next process can trust, and reports whether
-// they are more than the snapshot on disk has.
-func (b *box) lasting() (seen stamps, better bool) {
-	now, err := b.stamps()
-	for i := range now.sub {
-		if err == nil && b.seen.settled[i] && now.sub[i] == b.seen.sub[i] {
-			seen.sub[i], seen.settled[i] = now.sub[i], true
-			better = better || now.sub[i] != b.snapSeen.sub[i]
-		}
-	}
-	return seen, better
 }

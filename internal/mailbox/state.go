@@ -67,7 +67,7 @@ func (s *state) reset() {
 func (s *state) apply(rec mboxlog.Record) error {
 	d := &decoder{b: rec.Payload}
 	switch rec.Kind {
-	case kindLetters, kindExpunge, kindGone:
+	case kindExpunge: // a debt is known by its name
 		if err := s.loadNames(); err != nil {
 			return err
 		}
@@ -301,6 +301,9 @@ func (s *state) loadNames() error {
 	data, err := s.lazy()
 	if err != nil {
 		return err
+	}
+	if uint64(len(data)) != uint64(s.names.size) {
+		return mboxlog.ErrSnapshot
 	}
 	s.lazy, s.names.data = nil, data
 	return nil

@@ -57,13 +57,15 @@ type Store struct {
 type shared struct {
 	o Options
 
-	mu     sync.Mutex
-	boxes  map[place]*box
-	closed bool
-	watch  *watcher
-	work   sync.WaitGroup // goroutines that pay debts and look for changes
-	ctx    context.Context
-	stop   context.CancelFunc
+	mu      sync.Mutex
+	boxes   map[place]*box
+	resting []*box      // those of folders that nobody has open: rest.go
+	expiry  *time.Timer // when the first of them has been there for too long
+	closed  bool
+	watch   *watcher
+	work    sync.WaitGroup // goroutines that pay debts and look for changes
+	ctx     context.Context
+	stop    context.CancelFunc
 }
 
 // A place is what a box is of. Who comes to a directory in another name has
@@ -137,34 +139,19 @@ func (s *Store) take(dir string) (*box, error) {
 		s.boxes[at] = b
 	}
 	b.users++
+	s.awaken(b)
 	return b, nil
 }
 
-// give counts one user less; the last one closes the box.
-func (s *Store) give(b *box) {
-	b.lock()
-	defer b.unlock()
-	s.mu.Lock()
-	b.users--
-	last := b.users == 0
-	s.mu.Unlock()
-	if !last {
-		return
-	}
-	// Whoever opens the folder now waits in b.open for b.unlock.
-	b.close()
-	s.mu.Lock()
-	if b.users == 0 {
-		delete(s.boxes, place{b.dir, s.fs.Owner()})
-	}
-	s.mu.Unlock()
-}
+// give counts one user less.
+func (s *Store) give(b *box) { dismiss(s.leave(b)) }
 
 // Close pays what debts it can and gives everything back. Folders still open
 // are of no more use.
 func (s *Store) Close() error {
 	s.mu.Lock()
 	s.closed = true
+	s.stopExpiry()
 	boxes := make([]*box, 0, len(s.boxes))
 	for _, b := range s.boxes {
 		boxes = append(boxes, b)

@@ -257,6 +257,9 @@ func (b *box) appendList(add []uidlist.Record) error {
 // rewriteList makes the list say what our log says, and add besides. What else
 // stands in it stays: the mailbox's id, unique-ids of POP3.
 func (b *box) rewriteList(add []uidlist.Record) error {
+	if err := b.loadNames(); err != nil {
+		return err
+	}
 	l := &uidlist.List{Validity: b.st.validity, Next: b.st.uidNext}
 	fields := map[uint32][]string{}
 	if old := b.readList(uidlist.Dovecot); old != nil {

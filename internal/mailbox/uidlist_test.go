@@ -70,7 +70,7 @@ func TestTakesOverDovecotsList(t *testing.T) {
 	b.lock()
 	x.must(b.exclusive(x.ctx, func() error { return b.log.Compact(b.st.records) }))
 	b.snapEnd = -snapAfter
-	b.writeSnapshot()
+	b.remember()
 	b.unlock()
 	for range 2 {
 		h := x.open(x.process())

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sort"
 	"strings"
+	"sync"
 )
 
 // chunkRows is how many letters share one chunk of a view. A change copies the
@@ -62,6 +63,38 @@ type View struct {
 	floor    uint64
 	history  []removal
 	keys     *keymap
+
+	count sync.Once
+	tally tally
+}
+
+// A tally is what is known of all letters of a version together, once somebody
+// has asked for it: every SELECT does.
+type tally struct {
+	sets   []bool // the keyword sets that letters have
+	flags  Flags  // that any letter has, letters for keywords among them
+	unseen int
+	first  int // position of the first of these
+}
+
+// counted goes over all letters, once.
+func (v *View) counted() *tally {
+	v.count.Do(func() {
+		var t tally
+		for c := range v.chunks {
+			for i := range v.chunks[c] {
+				if v.chunks[c][i].flags&Seen != 0 {
+					continue
+				}
+				if t.unseen == 0 {
+					t.first = v.starts[c] + i
+				}
+				t.unseen++
+			}
+		}
+		v.tally = t
+	})
+	return &v.tally
 }
 
 // Len is the number of letters.
@@ -152,7 +185,7 @@ func compareFold(a, b string) int { return strings.Compare(strings.ToLower(a), s
 func (v *View) KeywordSets() int { return len(v.sets) }
 
 // Unseen is the number of letters without the Seen flag.
-func (v *View) Unseen() int { return v.Count(Seen, 0) }
+func (v *View) Unseen() int { return v.counted().unseen }
 
 // Count is the number of letters whose flags, of those in mask, are want.
 func (v *View) Count(mask, want Flags) int {
@@ -169,14 +202,8 @@ func (v *View) Count(mask, want Flags) int {
 
 // FirstUnseen is the position of the first letter without the Seen flag.
 func (v *View) FirstUnseen() (i int, found bool) {
-	for c := range v.chunks {
-		for j := range v.chunks[c] {
-			if v.chunks[c][j].flags&Seen == 0 {
-				return v.starts[c] + j, true
-			}
-		}
-	}
-	return 0, false
+	t := v.counted()
+	return t.first, t.unseen > 0
 }
 
 // A Delta is how a later version differs from an earlier one of the same

@@ -264,7 +264,7 @@ func (b *box) look(ctx context.Context) {
 	}
 	defer b.unlock()
 	b.kicked.Store(false) // what happens from here on is a new kick
-	if b.log == nil {
+	if b.shut() {
 		return
 	}
 	err := b.sync(ctx)

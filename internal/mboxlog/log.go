@@ -172,6 +172,20 @@ func (l *Log) Read(r Reader) error {
 	return err
 }
 
+// ReadTo gives r what came since the last Read, up to a position, if that is one
+// of this log.
+func (l *Log) ReadTo(r Reader, p Position) (reached bool, err error) {
+	size, err := l.Size()
+	if err != nil || l.reset || p.ID != l.pos.ID || p.Offset < l.pos.Offset || p.Offset > size {
+		return false, err
+	}
+	b, err := l.rest(p.Offset)
+	if err == nil {
+		_, err = l.walk(b, r)
+	}
+	return l.pos == p, err
+}
+
 // catchUp gives r what is sound after the position and returns what follows
 // that.
 func (l *Log) catchUp(r Reader) ([]byte, error) {

@@ -247,7 +247,7 @@ func TestSnapshot(t *testing.T) {
 	path := filepath.Join(dir, "snap")
 	l, r := open(t, filepath.Join(dir, "log")), &list{}
 	put(t, l, r, "one", "two")
-	if err := WriteSnapshot(durable.New(), path, l.Position(), []byte("head"), nil, []byte("names")); err != nil {
+	if _, err := WriteSnapshot(durable.New(), path, l.Position(), []byte("head"), nil, []byte("names")); err != nil {
 		t.Fatal(err)
 	}
 	put(t, l, r, "three")
@@ -400,5 +400,44 @@ func TestALogThatIsTooLargeIsNotRead(t *testing.T) {
 	}
 	if err := open(t, path).Read(&seen); !errors.Is(err, syscall.EFBIG) {
 		t.Errorf("%v, want %v", err, syscall.EFBIG)
+	}
+}
+
+func TestReadTo(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "log")
+	l, r := open(t, path), &list{}
+	put(t, l, r, "one")
+	first := l.Position()
+	put(t, l, r, "two")
+	second := l.Position()
+	put(t, l, r, "three")
+	for name, c := range map[string]struct {
+		to      func(p Position) Position
+		reached bool
+		want    []string
+	}{
+		"a position of the log": {func(p Position) Position { return p }, true, []string{"two"}},
+		"where it is already":   {func(Position) Position { return first }, true, nil},
+		"within a frame":        {func(p Position) Position { p.Offset++; return p }, false, []string{"two"}},
+		"another history":       {func(p Position) Position { p.CRC++; return p }, false, []string{"two"}},
+		"another log":           {func(p Position) Position { p.ID++; return p }, false, nil},
+		"before what was read":  {func(p Position) Position { p.Offset = headSize; return p }, false, nil},
+		"beyond the end":        {func(p Position) Position { p.Offset += 1000; return p }, false, nil},
+	} {
+		m, rm := open(t, path), &list{}
+		if !m.Resume(first) {
+			t.Fatal("Resume refuses the log")
+		}
+		reached, err := m.ReadTo(rm, c.to(second))
+		if err != nil || reached != c.reached {
+			t.Errorf("%s: ReadTo = %v, %v, want %v", name, reached, err, c.reached)
+		}
+		want(t, rm, c.want...)
+		if err := m.Read(rm); err != nil {
+			t.Error(err)
+		}
+		if got := len(rm.got); got != 2 {
+			t.Errorf("%s: %d records in the end, want 2", name, got)
+		}
 	}
 }

@@ -34,14 +34,15 @@ var ErrSnapshot = errors.New("no usable snapshot")
 // A Snapshot is an open snapshot file.
 type Snapshot struct {
 	Position Position
+	Sum      uint32 // tells it from others
 	file     *os.File
 	lengths  []int64
 	sums     []uint32
 	start    int64
 }
 
-// WriteSnapshot replaces the snapshot at path.
-func WriteSnapshot(fs *durable.FS, path string, p Position, sections ...[]byte) error {
+// WriteSnapshot replaces the snapshot at path, and gives its Sum.
+func WriteSnapshot(fs *durable.FS, path string, p Position, sections ...[]byte) (sum uint32, err error) {
 	b := make([]byte, snapHead, snapHead+12*len(sections)+4)
 	copy(b, snapMagic)
 	binary.LittleEndian.PutUint64(b[24:], p.ID)
@@ -52,11 +53,12 @@ func WriteSnapshot(fs *durable.FS, path string, p Position, sections ...[]byte) 
 		b = binary.LittleEndian.AppendUint64(b, uint64(len(s)))
 		b = binary.LittleEndian.AppendUint32(b, crc(0, s))
 	}
-	b = binary.LittleEndian.AppendUint32(b, crc(0, b))
+	sum = crc(0, b)
+	b = binary.LittleEndian.AppendUint32(b, sum)
 	for _, s := range sections {
 		b = append(b, s...)
 	}
-	return fs.WriteFile(path, b, 0o600)
+	return sum, fs.WriteHint(path, b, 0o600)
 }
 
 // OpenSnapshot opens the snapshot at path; any fault of it is ErrSnapshot.
@@ -90,12 +92,21 @@ func (s *Snapshot) readHead() error {
 		Offset: int64(binary.LittleEndian.Uint64(b[32:])),
 		CRC:    binary.LittleEndian.Uint32(b[40:]),
 	}
+	s.Sum = binary.LittleEndian.Uint32(b[end:])
 	for i := range n {
 		s.lengths = append(s.lengths, int64(binary.LittleEndian.Uint64(b[snapHead+12*i:])))
 		s.sums = append(s.sums, binary.LittleEndian.Uint32(b[snapHead+12*i+8:]))
 	}
 	s.start = int64(end) + 4
 	return nil
+}
+
+// Length is that of section i; 0 when there is none.
+func (s *Snapshot) Length(i int) int64 {
+	if i >= len(s.lengths) {
+		return 0
+	}
+	return s.lengths[i]
 }
 
 // Section reads section i and checks it.

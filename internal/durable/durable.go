@@ -199,39 +199,24 @@ func (s *FS) Chown(path string, to Owner) error {
 // WriteFile makes or replaces a file, durably: after a crash there is the old
 // one or the new one. It is written beside, under a name that begins with a dot.
 func (s *FS) WriteFile(path string, data []byte, perm iofs.FileMode) error {
-	if err := s.writeBeside(path, data, perm, (*File).Commit); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return s.SyncDir(filepath.Dir(path))
-}
-
-// WriteHint is WriteFile for what can be found out anew: after a crash there is
-// the old file, the new one, none, or one with anything in it.
-func (s *FS) WriteHint(path string, data []byte, perm iofs.FileMode) error {
-	if err := s.writeBeside(path, data, perm, (*File).Close); err != nil {
-		return fmt.Errorf("write %s: %w", path, err)
-	}
-	return nil
-}
-
-// writeBeside writes a file and puts it in the place of another one.
-func (s *FS) writeBeside(path string, data []byte, perm iofs.FileMode, finish func(*File) error) error {
 	tmp := filepath.Join(filepath.Dir(path), "."+filepath.Base(path)+"."+unique())
 	f, err := s.Create(tmp, perm)
 	if err != nil {
-		return err
+		return fmt.Errorf("write %s: %w", path, err)
 	}
 	if _, err := f.Write(data); err != nil {
 		f.Discard()
-		return err
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	if err = finish(f); err == nil {
+	err = f.Commit()
+	if err == nil {
 		err = s.Replace(tmp, path)
 	}
 	if err != nil {
 		s.Remove(tmp)
+		return fmt.Errorf("write %s: %w", path, err)
 	}
-	return err
+	return s.SyncDir(filepath.Dir(path))
 }
 
 // Same reports whether path still names the file that f has open.

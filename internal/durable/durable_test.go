@@ -48,38 +48,21 @@ func TestCreateIsExclusive(t *testing.T) {
 	}
 }
 
-// writers are the ways to replace a file.
-var writers = map[string]func(fs *FS, path string, data []byte, perm iofs.FileMode) error{
-	"WriteFile": (*FS).WriteFile, "WriteHint": (*FS).WriteHint,
-}
-
 func TestWriteFileReplacesAndLeavesNothingBeside(t *testing.T) {
-	for name, write := range writers {
-		fs, dir := New(), t.TempDir()
-		path := filepath.Join(dir, "x")
-		for _, text := range []string{"one", "two"} {
-			if err := write(fs, path, []byte(text), 0o640); err != nil {
-				t.Fatal(err)
-			}
-			if b, _ := os.ReadFile(path); string(b) != text {
-				t.Errorf("%s: %q, want %q", name, b, text)
-			}
+	fs, dir := New(), t.TempDir()
+	path := filepath.Join(dir, "x")
+	for _, text := range []string{"one", "two"} {
+		if err := fs.WriteFile(path, []byte(text), 0o640); err != nil {
+			t.Fatal(err)
 		}
-		files, _ := os.ReadDir(dir)
-		st, _ := os.Stat(path)
-		if len(files) != 1 || st.Mode().Perm() != 0o640 {
-			t.Errorf("%s: %d files, mode %v", name, len(files), st.Mode())
+		if b, _ := os.ReadFile(path); string(b) != text {
+			t.Errorf("%q, want %q", b, text)
 		}
 	}
-}
-
-// Nobody waits for the disk because of what can be found out anew.
-func TestWriteHintDoesNotSync(t *testing.T) {
-	for _, kind := range []OpKind{OpSync, OpSyncDir} {
-		tr := &failing{kind: kind}
-		if err := NewTraced(tr).WriteHint(filepath.Join(t.TempDir(), "x"), []byte("x"), 0o600); err != nil || tr.n.Load() > 0 {
-			t.Errorf("%d times %s: %v", tr.n.Load(), kind, err)
-		}
+	files, _ := os.ReadDir(dir)
+	st, _ := os.Stat(path)
+	if len(files) != 1 || st.Mode().Perm() != 0o640 {
+		t.Errorf("%d files, mode %v", len(files), st.Mode())
 	}
 }
 
@@ -118,22 +101,17 @@ func TestAFailedSyncIsFinal(t *testing.T) {
 }
 
 func TestWriteFileThatFailsLeavesTheOldOne(t *testing.T) {
-	for name, write := range writers {
-		for _, kind := range []OpKind{OpCreate, OpWrite, OpSync, OpClose, OpReplace} {
-			if kind == OpSync && name == "WriteHint" {
-				continue
-			}
-			dir := t.TempDir()
-			path := filepath.Join(dir, "x")
-			os.WriteFile(path, []byte("old"), 0o600)
-			fs := NewTraced(&failing{kind: kind, err: syscall.ENOSPC})
-			if err := write(fs, path, []byte("new"), 0o600); !errors.Is(err, syscall.ENOSPC) {
-				t.Errorf("%s, %s: %v", name, kind, err)
-			}
-			files, _ := os.ReadDir(dir)
-			if text, _ := os.ReadFile(path); string(text) != "old" || len(files) != 1 {
-				t.Errorf("%s, %s: %q and %d files", name, kind, text, len(files))
-			}
+	for _, kind := range []OpKind{OpCreate, OpWrite, OpSync, OpReplace} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, "x")
+		os.WriteFile(path, []byte("old"), 0o600)
+		fs := NewTraced(&failing{kind: kind, err: syscall.ENOSPC})
+		if err := fs.WriteFile(path, []byte("new"), 0o600); !errors.Is(err, syscall.ENOSPC) {
+			t.Errorf("%s: %v", kind, err)
+		}
+		files, _ := os.ReadDir(dir)
+		if text, _ := os.ReadFile(path); string(text) != "old" || len(files) != 1 {
+			t.Errorf("%s: %q and %d files", kind, text, len(files))
 		}
 	}
 }

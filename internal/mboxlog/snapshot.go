@@ -58,7 +58,7 @@ func WriteSnapshot(fs *durable.FS, path string, p Position, sections ...[]byte) 
 	for _, s := range sections {
 		b = append(b, s...)
 	}
-	return sum, fs.WriteHint(path, b, 0o600)
+	return sum, fs.WriteFile(path, b, 0o600)
 }
 
 // OpenSnapshot opens the snapshot at path; any fault of it is ErrSnapshot.

@@ -38,8 +38,10 @@ func (s *Store) Check(dir string) ([]Finding, error) {
 func (s *Store) Repair(ctx context.Context, dir string) error {
 	s.Release(dir)
 	// Without a snapshot everything is read from the log.
-	if err := s.fs.Remove(filepath.Join(dir, snapName)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return err
+	for _, name := range []string{snapName, stampsName} {
+		if err := s.fs.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
 	}
 	f, err := s.Open(ctx, dir)
 	if err != nil {
@@ -111,7 +113,20 @@ func (c *checker) log() error {
 	if _, err := b.store.fs.Stat(b.path(logName + ".bad")); err == nil {
 		c.found = append(c.found, Finding{Text: logName + ".bad: a log that was damaged once"})
 	}
+	c.stamps()
 	return c.snapshot(rep)
+}
+
+// stamps looks whether the stamps can be read. They need not be of this log.
+func (c *checker) stamps() {
+	s, err := mboxlog.OpenSnapshot(c.b.store.fs, c.b.path(stampsName))
+	if err == nil {
+		defer s.Close()
+		_, err = s.Section(0)
+	}
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		c.fault("%s: is damaged", stampsName)
+	}
 }
 
 // snapshot looks whether the snapshot says what the log said at its position.

@@ -46,6 +46,7 @@ func TestCheckAndRepair(t *testing.T) {
 		"no log":               {func(x *fixture) { os.Remove(filepath.Join(x.dir, logName)) }, "there is no log: no session has been here yet\n5 letters have no UID yet", ""},
 		"records missing":      {func(x *fixture) { x.flip(logName) }, "! postbag.log: records are missing in 1 places", "postbag.log.bad: a log that was damaged once"},
 		"a damaged snapshot":   {func(x *fixture) { x.flip(snapName) }, "! postbag.snap: is damaged", ""},
+		"damaged stamps":       {func(x *fixture) { x.write(stampsName, "x") }, "! postbag.stamps: is damaged", ""},
 		"new, gone, changed":   {func(x *fixture) { x.deliver("new\n"); x.rename(one, one+"T"); x.removeOne(one) }, "1 letters have no UID yet\n1 letters were removed by others since the last session\n1 letters were given other flags by others since the last session", ""},
 		"a name that lies":     {func(x *fixture) { x.write(one, "longer\n") }, "! " + one + ": has 7 octets, its name says 4", "! " + one + ": has 7 octets, its name says 4"},
 		"two files, one name":  {func(x *fixture) { x.write("new/1700000000.M1P1.host", "two\n") }, "! new/1700000000.M1P1.host: has the name of " + one, ""},

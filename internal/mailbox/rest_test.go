@@ -284,3 +284,19 @@ func (x *fixture) wantOnce(n int) {
 		x.t.Errorf("%d letters, UIDNEXT %d, want %d letters", v.Len(), v.UIDNext(), n)
 	}
 }
+
+// What is about to be removed is let go of, unless somebody has it open.
+func TestRelease(t *testing.T) {
+	x := newFixture(t)
+	b := x.atRest(true)
+	f := x.open(x.store)
+	x.store.Release(x.dir)
+	if b.shut() {
+		t.Error("it is closed though somebody has it open")
+	}
+	f.Close()
+	x.store.Release(x.dir)
+	if b.log != nil || len(x.store.boxes) > 0 || len(x.store.resting) > 0 {
+		t.Errorf("open: %v, %d boxes, %d at rest", b.log != nil, len(x.store.boxes), len(x.store.resting))
+	}
+}

@@ -1,6 +1,7 @@
 package mailbox
 
 import (
+	"fmt"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -104,6 +105,31 @@ func TestEmailIDIsAnObjectID(t *testing.T) {
 		for _, c := range got {
 			if !(c >= 'a' && c <= 'z' || c >= '0' && c <= '9' || c == 'M') {
 				t.Errorf("EmailID = %q has %q", got, c)
+			}
+		}
+	}
+}
+
+// What is counted of a version is that version's, whatever comes later.
+func TestVersionsAreCountedOnce(t *testing.T) {
+	x := newFixture(t)
+	f := x.open(x.store)
+	x.append(f, "one\r\n", "two\r\n", "three\r\n")
+	change := func(c FlagChange, uids ...uint32) *View {
+		_, err := f.Store(x.ctx, uids, c, Always)
+		x.must(err)
+		return f.View()
+	}
+	first := change(FlagChange{Set: Seen, SetKeywords: []string{"b", "a"}}, 1)
+	second := change(FlagChange{Set: Seen, Replace: true}, 1, 2, 3)
+	for range 2 {
+		for _, c := range []struct {
+			v    *View
+			want string
+		}{{first, "[a b] 2 1 true"}, {second, "[] 0 0 false"}} {
+			i, found := c.v.FirstUnseen()
+			if got := fmt.Sprint(c.v.Keywords(), c.v.Unseen(), i, found); got != c.want {
+				t.Errorf("keywords, unseen and the first of them: %s, want %s", got, c.want)
 			}
 		}
 	}

@@ -71,10 +71,8 @@ type View struct {
 // A tally is what is known of all letters of a version together, once somebody
 // has asked for it: every SELECT does.
 type tally struct {
-	sets   []bool // the keyword sets that letters have
-	flags  Flags  // that any letter has, letters for keywords among them
 	unseen int
-	first  int // position of the first of these
+	first  int // position of the first of them
 }
 
 // counted goes over all letters, once.

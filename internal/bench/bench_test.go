@@ -1,7 +1,9 @@
 package main
 
 import (
+	"errors"
 	"os"
+	"os/exec"
 	"testing"
 	"time"
 )
@@ -81,5 +83,36 @@ func TestStraceTables(t *testing.T) {
 `)
 	if got["fsync"] != 356 || got["fdatasync"] != 500 {
 		t.Errorf("%v", got)
+	}
+}
+
+// TestProcessorTimeNeverGoesBack: children that end while their tree is looked at
+// count all the same.
+func TestProcessorTimeNeverGoesBack(t *testing.T) {
+	done := make(chan error)
+	go func() {
+		var err error
+		for range 20 {
+			err = errors.Join(err, exec.Command("sh", "-c", "i=0; while [ $i -lt 20000 ]; do i=$((i+1)); done").Run())
+		}
+		done <- err
+	}()
+	for last := time.Duration(0); ; {
+		select {
+		case err := <-done:
+			if err != nil {
+				t.Fatal(err)
+			}
+			return
+		default:
+		}
+		now, err := treeCPU(os.Getpid())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if now < last {
+			t.Fatalf("%v, and then %v", last, now)
+		}
+		last = now
 	}
 }

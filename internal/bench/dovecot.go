@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // The settings of a Dovecot of our own. Those of mail are Dovecot's defaults;
@@ -139,9 +140,9 @@ func freePort() (string, error) {
 	return port, err
 }
 
-// newReader starts imapd and popd.
-func (b *bench) newReader() (*mailReader, error) {
-	root := filepath.Join(b.dir, "postbag-reader")
+// newReader starts imapd and popd of a build.
+func (b *bench) newReader(title, bin string) (*mailReader, error) {
+	root := filepath.Join(b.dir, "reader-"+title)
 	if err := os.MkdirAll(filepath.Join(root, "spool"), 0o700); err != nil {
 		return nil, err
 	}
@@ -153,10 +154,10 @@ func (b *bench) newReader() (*mailReader, error) {
 	if err := os.WriteFile(file, []byte(users.String()), 0o600); err != nil {
 		return nil, err
 	}
-	r := &mailReader{title: "postbag", own: func(string) error { return nil },
+	r := &mailReader{title: title, own: func(string) error { return nil },
 		maildir: func(user string) string { return filepath.Join(root, "spool/mail", user) }}
 	for program, listen := range map[string]string{"imapd": "imap", "popd": "pop3"} {
-		d, err := b.start(program, "--spool", filepath.Join(root, "spool"), "--users", file, "--aliases", "/dev/null",
+		d, err := b.startOf(bin, program, "--spool", filepath.Join(root, "spool"), "--users", file, "--aliases", "/dev/null",
 			"--hostname", "mx."+domain, "--domain", domain, "--listen", listen+"://127.0.0.1:0")
 		if err != nil {
 			return nil, err
@@ -186,16 +187,34 @@ func (r *mailReader) memory() (sum int64, err error) {
 // readerUser is the account of a round; Dovecot knows everybody.
 func readerUser(round int) string { return fmt.Sprintf("user%d", round) }
 
-func (r *mailReader) cpu() (time float64, err error) {
+func (r *mailReader) cpu() (seconds float64, err error) {
 	for _, pid := range r.pids {
 		t, err := treeCPU(pid)
 		if err != nil {
 			return 0, err
 		}
-		time += t.Seconds()
+		seconds += t.Seconds()
 	}
-	return time, nil
+	return seconds, nil
 }
+
+// restingCPU is cpu once nothing is left to do: what a client has been promised
+// is done after the answer, and processes end after the connection.
+func (r *mailReader) restingCPU() (now float64, err error) {
+	before := -1.0
+	var cerr error
+	err = until("wait for "+r.title+" to rest", func() bool {
+		time.Sleep(restFor)
+		now, cerr = r.cpu()
+		was := before
+		before = now
+		return cerr != nil || now == was
+	})
+	return now, errors.Join(err, cerr)
+}
+
+// restFor is how long a server does nothing that rests.
+const restFor = 500 * time.Millisecond
 
 func chown(path string, u *user.User) error {
 	uid, _ := strconv.Atoi(u.Uid)

@@ -180,19 +180,29 @@ func (b *bench) imap(steps []step) error {
 	return nil
 }
 
-// imapSides are our server and, where it can be, Dovecot.
+// imapSides are our server, Dovecot where it can be, and other builds of ours.
 func (b *bench) imapSides() ([]*imapSide, error) {
-	ours, err := b.newReader()
+	ours, err := b.newReader("postbag", b.bin)
 	if err != nil {
 		return nil, err
 	}
 	sides := []*imapSide{{b: b, r: ours}}
-	dovecot, err := b.newDovecot()
-	if err != nil {
-		fmt.Println("  without Dovecot:", err)
-		return sides, nil
+	if !b.alone {
+		dovecot, err := b.newDovecot()
+		if err != nil {
+			fmt.Println("  without Dovecot:", err)
+		} else {
+			sides = append(sides, &imapSide{b: b, r: dovecot})
+		}
 	}
-	return append(sides, &imapSide{b: b, r: dovecot}), nil
+	for _, bin := range b.otherBuilds() {
+		other, err := b.newReader(filepath.Base(bin), bin)
+		if err != nil {
+			return nil, err
+		}
+		sides = append(sides, &imapSide{b: b, r: other})
+	}
+	return sides, nil
 }
 
 // imapRound takes all steps on fresh copies of the folder.
@@ -221,7 +231,7 @@ func (b *bench) imapRound(round int, steps []step, sides []*imapSide, took [][][
 	for i, s := range sides {
 		s.c.close()
 		s.c = nil
-		after, err := s.r.cpu()
+		after, err := s.r.restingCPU()
 		if err != nil {
 			return err
 		}
@@ -265,11 +275,14 @@ func reportHead(title string, sides []*imapSide) {
 	for _, s := range sides {
 		fmt.Printf(" %10s", s.r.title)
 	}
-	fmt.Println("   ratio")
+	for range sides[1:] {
+		fmt.Print("   ratio")
+	}
+	fmt.Println()
 }
 
-// reportLine prints medians; the ratio says how many times the first is faster,
-// round by round.
+// reportLine prints medians; the ratios say how many times the first is faster
+// than the others, round by round.
 func reportLine(name string, v [][]float64) {
 	fmt.Printf("    %-34s", name)
 	for _, side := range v {
@@ -279,10 +292,14 @@ func reportLine(name string, v [][]float64) {
 		}
 		fmt.Printf(" %10.4f", median(side))
 	}
-	if len(v) > 1 && len(v[0]) == len(v[1]) {
+	for _, side := range v[1:] {
+		if len(side) != len(v[0]) {
+			fmt.Printf(" %7s", "-")
+			continue
+		}
 		var ratio []float64
-		for i := range v[0] {
-			ratio = append(ratio, v[1][i]/v[0][i])
+		for i := range side {
+			ratio = append(ratio, side[i]/v[0][i])
 		}
 		fmt.Printf(" %7.2f", median(ratio))
 	}

@@ -35,7 +35,7 @@ type options struct {
 	idle      int // connections that do nothing
 	idlers    int
 	keep      bool
-	alone     bool // without Postfix
+	alone     bool // without Postfix and Dovecot
 	sessions  string
 	hosts     string
 }
@@ -66,7 +66,7 @@ func main() {
 	}
 	var o options
 	flag.StringVar(&o.bin, "bin", "bin", "directory of the programs")
-	flag.StringVar(&o.versus, "versus", "", "directories of other builds whose smtpd takes turns too, separated by commas")
+	flag.StringVar(&o.versus, "versus", "", "directories of other builds that take turns too, separated by commas; not in all figures")
 	flag.StringVar(&o.dir, "dir", ".bench", "directory to work in, on the disk to be measured")
 	flag.StringVar(&o.only, "only", "", "figures to take, separated by commas: "+names())
 	flag.IntVar(&o.rounds, "rounds", 5, "turns of each contender")
@@ -76,7 +76,7 @@ func main() {
 	flag.IntVar(&o.idle, "idle", 10_000, "connections that do nothing")
 	flag.IntVar(&o.idlers, "idlers", 500, "sessions that wait")
 	flag.StringVar(&o.sessions, "sessions", "1,10,50", "sessions at the same time")
-	flag.BoolVar(&o.alone, "alone", false, "receive and relay without Postfix, for what is quick")
+	flag.BoolVar(&o.alone, "alone", false, "without Postfix and Dovecot, for what is quick")
 	flag.StringVar(&o.hosts, "hosts", "1,200", "hosts that relayed letters go to")
 	flag.BoolVar(&o.keep, "keep", false, "keep the directory")
 	flag.Parse()

@@ -143,8 +143,9 @@ func pop3(b *bench) error {
 			pops[i] = &popSide{imapSide: s}
 		}
 		for n, st := range popSteps {
-			for i, s := range pops {
-				start := time.Now()
+			for i := range pops {
+				i = (i + round) % len(pops)
+				s, start := pops[i], time.Now()
 				if err := st.run(s); err != nil {
 					return fmt.Errorf("%s: %s: %w", s.r.title, st.name, err)
 				}

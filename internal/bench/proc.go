@@ -24,6 +24,7 @@ func ownCPU() time.Duration {
 type stat struct {
 	pid, parent int
 	cpu         time.Duration // its own, and that of children who have ended
+	ended       time.Duration // of that, what those children took
 }
 
 func readStat(path string) (stat, error) {
@@ -41,7 +42,8 @@ func readStat(path string) (stat, error) {
 		v, _ := strconv.Atoi(f[n-3]) // proc(5) counts from 1, and f begins at field 3
 		return v
 	}
-	s := stat{parent: num(4), cpu: time.Duration(num(14)+num(15)+num(16)+num(17)) * tick}
+	ended := num(16) + num(17)
+	s := stat{parent: num(4), cpu: time.Duration(num(14)+num(15)+ended) * tick, ended: time.Duration(ended) * tick}
 	s.pid, err = strconv.Atoi(filepath.Base(filepath.Dir(path)))
 	return s, err
 }
@@ -49,11 +51,25 @@ func readStat(path string) (stat, error) {
 // treeCPU is the processor time of a process and of all below it, also of
 // those that have ended.
 func treeCPU(root int) (sum time.Duration, err error) {
-	all, err := tree(root)
-	for _, s := range all {
-		sum += s.cpu
+	for {
+		all, err := tree(root)
+		if err != nil {
+			return 0, err
+		}
+		// A child that ended in between would be neither there nor among those
+		// that have ended.
+		now, err := readStat(fmt.Sprintf("/proc/%d/stat", root))
+		if err != nil {
+			return 0, err
+		}
+		if now.ended != all[0].ended {
+			continue
+		}
+		for _, s := range all {
+			sum += s.cpu
+		}
+		return sum, nil
 	}
-	return sum, err
 }
 
 // treeMemory is the memory of a process and of all below it, in octets; what

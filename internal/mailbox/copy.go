@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"sync"
+	"sync/atomic"
 
 	"postbag/internal/durable"
 	"postbag/internal/maildir"
@@ -96,23 +98,53 @@ func both(ctx context.Context, x, y *box, f func() error) error {
 
 // gather brings copies of letters into dst's tmp/, synced.
 func gather(ctx context.Context, src *box, uids []uint32, dst *box) (items []item, from []uint32, err error) {
-	for _, uid := range sorted(uids) {
-		a, ok, err := src.describe(uid)
-		if err != nil {
-			discard(&items)
-			return nil, nil, err
+	uids = sorted(uids)
+	found := make([]item, len(uids)) // where a letter is not there, without discard
+	err = several(len(uids), func(i int) error {
+		a, ok, err := src.describe(uids[i])
+		if err == nil && ok {
+			found[i], err = dst.bring(ctx, src, uids[i], a)
 		}
-		if !ok {
-			continue
+		return err
+	})
+	for i := range found {
+		if found[i].discard != nil {
+			items, from = append(items, found[i]), append(from, uids[i])
 		}
-		it, err := dst.bring(ctx, src, uid, a)
-		if err != nil {
-			discard(&items)
-			return nil, nil, err
-		}
-		items, from = append(items, it), append(from, uid)
+	}
+	if err != nil {
+		discard(&items)
+		return nil, nil, err
 	}
 	return items, from, nil
+}
+
+const (
+	// maxSyncs is how many letters are synced at a time: the disk makes them
+	// durable together.
+	maxSyncs = 16
+	// leastShare is how many letters are worth a goroutine.
+	leastShare = 4
+)
+
+// several calls do with 0 to n-1, some at a time if they are many. It stops soon
+// after an error.
+func several(n int, do func(i int) error) error {
+	errs := make([]error, max(1, min(maxSyncs, n/leastShare)))
+	var next atomic.Int64
+	var failed atomic.Bool
+	var all sync.WaitGroup
+	for w := range errs {
+		all.Go(func() {
+			for i := int(next.Add(1)) - 1; i < n && !failed.Load(); i = int(next.Add(1)) - 1 {
+				if errs[w] = do(i); errs[w] != nil {
+					failed.Store(true)
+				}
+			}
+		})
+	}
+	all.Wait()
+	return errors.Join(errs...)
 }
 
 // describe gives what goes with a letter into another folder.
@@ -142,7 +174,7 @@ func (b *box) bring(ctx context.Context, src *box, uid uint32, a arrival) (item,
 		a.base = sizedName(a.tmp, n.Size, n.Wire)
 	}
 	tmp := b.path("tmp/" + a.tmp)
-	it := item{arrival: a, discard: func() { b.store.fs.Remove(tmp) }}
+	it := item{arrival: a}
 	err := src.reach(ctx, uid, func(path string) error {
 		err := b.link(path, tmp)
 		if err == nil || errors.Is(err, fs.ErrNotExist) {
@@ -150,10 +182,14 @@ func (b *box) bring(ctx context.Context, src *box, uid uint32, a arrival) (item,
 		}
 		return b.duplicate(path, a.tmp)
 	})
-	if it.size = n.Size; err == nil && n.Size < 0 {
+	if err != nil {
+		return item{}, err
+	}
+	it.discard = func() { b.store.fs.Remove(tmp) }
+	if it.size = n.Size; n.Size < 0 {
 		it.size = b.fileSize(tmp)
 	}
-	return it, err
+	return it, nil
 }
 
 // fileSize is the size of a file; 0 when it is not there.

@@ -34,15 +34,15 @@ func (f *Folder) NewAppend() *Append { return &Append{b: f.b} }
 // internal means now.
 func (a *Append) Add(flags Flags, keywords []string, internal time.Time, r io.Reader) error {
 	b := a.b
-	now := b.store.o.Now()
-	if internal.IsZero() {
-		internal = now
-	}
 	l, wire, err := b.receive(r)
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", b.dir, err)
 	}
-	if err := l.Sync(internal); err != nil {
+	date := internal
+	if internal.IsZero() {
+		internal = b.store.o.Now() // as the file will have it by itself
+	}
+	if err := l.Sync(date); err != nil {
 		l.Discard()
 		return fmt.Errorf("append to %s: %w", b.dir, err)
 	}

@@ -100,7 +100,7 @@ func (s *session) doTop(args string) {
 // send gives a letter: all of it if lines is -1, else its header, the empty
 // line and so many lines of its body.
 func (s *session) send(i, lines int) {
-	text, err := s.drop.folder.Content(s.ctx, s.drop.letter(i))
+	text, err := s.drop.open(s.ctx, i)
 	if err != nil {
 		s.fail(err)
 		return

@@ -15,6 +15,9 @@ type maildrop struct {
 	sizes   []int64 // in wire form; -1 for a letter that has gone
 	deleted map[int]bool
 
+	next  int            // the letter after the one that was read last
+	ahead *mailbox.Ahead // of next and those behind it; nil while it is not clear that they will be asked for
+
 	retrieved int   // letters given
 	octets    int64 // of them
 	expunged  int   // deleted by QUIT
@@ -43,7 +46,33 @@ func openDrop(ctx context.Context, folder *mailbox.Folder) (*maildrop, error) {
 	return d, nil
 }
 
-func (d *maildrop) close() { d.folder.Close() }
+func (d *maildrop) close() {
+	d.stopAhead()
+	d.folder.Close()
+}
+
+// open opens a letter. Who reads two in a row will read the others, too.
+func (d *maildrop) open(ctx context.Context, i int) (*mailbox.Content, error) {
+	follows := i > 0 && i == d.next
+	if !follows {
+		d.stopAhead()
+	}
+	if d.next = i + 1; d.ahead != nil {
+		return d.ahead.Next()
+	}
+	text, err := d.folder.Content(ctx, d.letter(i))
+	if follows && d.next < len(d.sizes) {
+		d.ahead = d.folder.ReadAhead(ctx, d.next, len(d.sizes), d.letter)
+	}
+	return text, err
+}
+
+func (d *maildrop) stopAhead() {
+	if d.ahead != nil {
+		d.ahead.Close()
+		d.ahead = nil
+	}
+}
 
 // letter gives the letter that has a number, counted from 0.
 func (d *maildrop) letter(i int) *mailbox.Letter {

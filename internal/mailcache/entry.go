@@ -99,16 +99,29 @@ func encode(e Entry) []byte {
 	return append(b, e.Fields...)
 }
 
+// A zone remembers the last one: letters in a row mostly have the same.
+type zone struct {
+	offset int
+	place  *time.Location
+}
+
+func (z *zone) at(offset int) *time.Location {
+	if z.place == nil || z.offset != offset {
+		z.offset, z.place = offset, time.FixedZone("", offset)
+	}
+	return z.place
+}
+
 // decode gives an Entry that refers to b.
-func decode(b []byte) (e Entry, ok bool) {
+func decode(b []byte, z *zone) (e Entry, ok bool) {
 	if len(b) == 0 {
 		return Entry{}, false
 	}
 	e.ASCII = b[0]&isASCII != 0
 	d := decoder{b: b[1:]}
 	if b[0]&isDated != 0 {
-		sec, zone := d.signed(), d.signed()
-		e.Sent = time.Unix(sec, 0).In(time.FixedZone("", int(zone)))
+		sec, offset := d.signed(), d.signed()
+		e.Sent = time.Unix(sec, 0).In(z.at(int(offset)))
 	}
 	e.Envelope, e.Body, e.BodyStructure = d.text(), d.text(), d.text()
 	e.Fields = d.b

@@ -20,6 +20,8 @@ type Reader struct {
 	block   []byte // read ahead
 	blockAt int64
 	ahead   int // how much is read at a time
+
+	zone zone // of the last letter's date
 }
 
 // How much is read at a time, and for how many letters places are taken: the
@@ -52,7 +54,7 @@ func (r *Reader) Get(uid uint32) (Entry, bool) {
 		r.places, r.block = nil, nil
 		return Entry{}, false
 	}
-	return decode(payload)
+	return decode(payload, &r.zone)
 }
 
 // known reports whether the first of the places is the letter's.

@@ -1,7 +1,6 @@
 package imapsrv
 
 import (
-	"strings"
 	"time"
 
 	"postbag/internal/mailcache"
@@ -27,10 +26,6 @@ func (src *source) facts() (mailcache.Entry, error) {
 		return src.entry, nil
 	}
 	e, ok := src.known.Get(src.letter.UID)
-	if !ok && src.missed != nil {
-		src.missed()
-		e, ok = src.known.Get(src.letter.UID)
-	}
 	if !ok {
 		part, err := src.structure()
 		if err != nil {
@@ -43,31 +38,15 @@ func (src *source) facts() (mailcache.Entry, error) {
 	return e, nil
 }
 
-// window is how many letters are described together when one is found that the
-// cache does not know: the next ones will be asked for, too.
-const window = 512
-
-// rememberAll has the cache know letters, by all processors. What goes wrong with
-// one is told when it is asked for.
-func (s *session) rememberAll(positions []int) {
-	_ = s.eachOf(len(positions), true, func() func(int) error {
-		src := s.newSource()
-		return func(i int) error {
-			src.begin(s.sel.view.At(positions[i]))
-			defer src.close()
-			_, _ = src.facts()
-			return nil
-		}
-	})
-}
-
 // describe makes the entry of a letter.
 func describe(p *mime.Part) mailcache.Entry {
-	var envelope, body, structure encoder
-	envelope.envelope(p.Envelope())
-	body.body(p, false)
-	structure.body(p, true)
-	e := mailcache.Entry{Envelope: envelope.b, Body: body.b, BodyStructure: structure.b}
+	w := encoder{b: make([]byte, 0, usualEntry)}
+	w.envelope(p.Envelope())
+	envelope := len(w.b)
+	w.body(p, false)
+	body := len(w.b)
+	w.body(p, true)
+	e := mailcache.Entry{Envelope: w.b[:envelope:envelope], Body: w.b[envelope:body:body], BodyStructure: w.b[body:]}
 	e.ASCII = isASCII(e.Envelope) && isASCII(e.Body) && isASCII(e.BodyStructure)
 	if t, ok := mime.ParseDate(p.Header.Get("Date")); ok {
 		e.Sent = t.Truncate(time.Second)
@@ -76,14 +55,35 @@ func describe(p *mime.Part) mailcache.Entry {
 	return e
 }
 
+// Octets that most letters need no more than.
+const (
+	usualEntry  = 1024
+	usualFields = 512
+)
+
 // cacheable are the fields of a header that the cache has.
-func cacheable(h mime.Header) (f mailcache.Fields) {
+func cacheable(h mime.Header) mailcache.Fields {
+	f := make(mailcache.Fields, 0, usualFields)
 	for i := range h {
-		if cachedFields[strings.ToUpper(h[i].Name)] {
+		if isOneOf(cachedFields, h[i].Name) {
 			f = f.Add(h[i].Name, h[i].Value)
 		}
 	}
 	return f
+}
+
+// isOneOf looks a name up, whatever its case, among such in capitals.
+func isOneOf(names map[string]bool, name string) bool {
+	var upper [16]byte // longer than all of them
+	if len(name) > len(upper) {
+		return false
+	}
+	for i := range len(name) {
+		if upper[i] = name[i]; 'a' <= name[i] && name[i] <= 'z' {
+			upper[i] -= 'a' - 'A'
+		}
+	}
+	return names[string(upper[:len(name)])]
 }
 
 func isASCII(b []byte) bool {

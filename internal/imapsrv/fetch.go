@@ -85,30 +85,48 @@ func (s *session) doFetch(byUID bool) (string, error) {
 	return limit + "done", nil
 }
 
-// fetchAll writes the responses.
+// fetchAll writes the responses. What the crew cannot do, which is rare, is done
+// here, and then more and more if it goes on like that.
 func (s *session) fetchAll(positions []int, items []item) error {
 	f := s.newFetching(items)
-	described := 0 // up to which position rememberAll has been
 	missing := false
-	for k, pos := range positions {
-		f.source.missed = func() {
-			if k >= described && !f.begun { // within a response nothing may be told
-				described = k + window
-				s.rememberAll(positions[k:min(described, len(positions))])
-			}
-		}
-		err := f.one(pos)
-		switch {
-		case errors.Is(err, mailbox.ErrExpunged):
-			missing = true
-		case err != nil:
+	for alone := 1; len(positions) > 0; alone = min(2*alone, maxAlone) {
+		n, err := s.fetchTogether(positions, items)
+		if err != nil {
 			return err
 		}
+		if positions = positions[n:]; n >= maxAlone {
+			alone = 1
+		}
+		now := positions[:min(alone, len(positions))]
+		gone, err := f.several(now)
+		if err != nil {
+			return err
+		}
+		missing = missing || gone
+		positions = positions[len(now):]
 	}
 	if missing {
 		return no("[EXPUNGEISSUED] some of the messages are gone")
 	}
 	return nil
+}
+
+// maxAlone is for how many letters the crew is not asked at most.
+const maxAlone = 1024
+
+// several writes the responses for letters, and reports whether some are gone.
+func (f *fetching) several(positions []int) (missing bool, err error) {
+	for _, pos := range positions {
+		err := f.one(pos)
+		switch {
+		case errors.Is(err, mailbox.ErrExpunged):
+			missing = true
+		case err != nil:
+			return missing, err
+		}
+	}
+	return missing, nil
 }
 
 // withItem adds an item that the client did not name, but is to be told.
@@ -261,6 +279,8 @@ type fetching struct {
 	asksFlags bool // as an item
 	asksText  bool // in a way that sets \Seen
 	tellsMod  bool // MODSEQ goes with flags that are told
+	gathers   bool // responses are kept in b one after the other: it is of a crew
+	steady    bool // flags are those of this session's version
 
 	pos    int
 	letter *mailbox.Letter // as this session's version has it
@@ -284,19 +304,21 @@ func (s *session) newFetching(items []item) *fetching {
 // one writes the response for one letter.
 func (f *fetching) one(pos int) error {
 	f.pos, f.letter, f.first, f.begun = pos, f.sel.view.At(pos), true, false
-	f.now = f.current(f.letter)
+	if f.now = f.letter; !f.steady {
+		f.now = f.current(f.letter)
+	}
 	f.source.begin(f.letter)
 	defer f.source.close()
 	// Flags that changed since this version, as \Seen just did, are told too.
 	changed := f.now.ModSeq != f.letter.ModSeq
 	tells := f.asksFlags || f.asksText && changed && f.sel.told[f.now.UID] != f.now.ModSeq
-	if tells {
-		f.tellNew(f.now)
+	if err := f.announce(tells, changed); err != nil {
+		return err
 	}
-	if tells && changed {
-		f.sel.told[f.now.UID] = f.now.ModSeq
+	if !f.gathers {
+		f.b = f.b[:0]
 	}
-	f.b = f.appendFetch(f.b[:0], pos, f.letter)
+	f.b = f.appendFetch(f.b, pos, f.letter)
 	for i := range f.items {
 		if err := f.add(&f.items[i]); err != nil {
 			return f.broken(err)
@@ -310,7 +332,25 @@ func (f *fetching) one(pos int) error {
 		f.b = appendModSeq(append(f.b, ' '), f.now)
 	}
 	f.b = append(f.b, ")\r\n"...)
+	if f.gathers {
+		return nil
+	}
 	return f.flush()
+}
+
+// announce says and notes what goes before flags that are told.
+func (f *fetching) announce(tells, changed bool) error {
+	if !tells {
+		return nil
+	}
+	if f.gathers && (changed || f.hasUnknown(f.now.Keywords)) {
+		return errAlone
+	}
+	f.tellNew(f.now)
+	if changed {
+		f.sel.told[f.now.UID] = f.now.ModSeq
+	}
+	return nil
 }
 
 // appendFetch begins a response for one letter: FETCH, or UIDFETCH for those who

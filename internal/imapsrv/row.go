@@ -56,7 +56,7 @@ func (r *row) Saved() time.Time {
 }
 
 func (r *row) Fields(name string) (values []string, err error) {
-	if cachedFields[strings.ToUpper(name)] {
+	if isOneOf(cachedFields, name) {
 		e, err := r.brief()
 		if err != nil {
 			return nil, err
@@ -69,7 +69,7 @@ func (r *row) Fields(name string) (values []string, err error) {
 		}
 		values = h.Values(name)
 	}
-	addresses := addressFields[strings.ToUpper(name)]
+	addresses := isOneOf(addressFields, name)
 	for i, v := range values {
 		values[i] = mime.DecodeHeader(v)
 		if addresses {

@@ -126,7 +126,8 @@ type source struct {
 	folder *mailbox.Folder
 	cache  *mailcache.Cache
 	known  *mailcache.Reader // of cache
-	missed func()            // called when the cache does not know a letter; may be nil
+
+	smallOnly bool // letters that are not in memory are errLarge
 
 	letter   *mailbox.Letter
 	entry    mailcache.Entry // what the cache has
@@ -155,6 +156,10 @@ func (src *source) content() (*mailbox.Content, error) {
 	c, err := src.folder.Content(src.ctx, src.letter)
 	if err != nil {
 		return nil, err
+	}
+	if _, small := c.Text(); src.smallOnly && !small {
+		c.Close()
+		return nil, errLarge
 	}
 	src.open = c
 	return c, nil
@@ -372,6 +377,9 @@ func clip(size int64, sec section) (from, n int64) {
 // stream writes size octets of r. A letter that has fewer ends the session: what
 // follows would be taken for its text.
 func (f *fetching) stream(r io.Reader, size int64) error {
+	if f.gathers {
+		return errLarge
+	}
 	if err := f.flush(); err != nil {
 		return err
 	}

@@ -238,9 +238,14 @@ func (s *session) tellNew(l *mailbox.Letter) { s.tellUnknown(l.Keywords) }
 
 // tellUnknown writes FLAGS when the client was not told of some keywords.
 func (s *session) tellUnknown(names []string) {
-	if slices.ContainsFunc(names, func(k string) bool { return !s.sel.keywords[k] }) {
+	if s.hasUnknown(names) {
 		s.tellKeywords(names)
 	}
+}
+
+// hasUnknown reports whether the client was not told of some keywords.
+func (s *session) hasUnknown(names []string) bool {
+	return slices.ContainsFunc(names, func(k string) bool { return !s.sel.keywords[k] })
 }
 
 // tellFlags writes the flags of a letter that has changed, once.

@@ -69,6 +69,9 @@ const (
 	maxAddrs = 5 // of a host
 )
 
+// errRefused is why there is no attempt: the recipient is not there.
+var errRefused = errors.New("a member of a list who is not there")
+
 // Key names the destination that a limit on concurrency is for; recipients with
 // the same one share an attempt.
 func (r *Remote) Key(d recipient.Destination) string {
@@ -88,6 +91,8 @@ func (r *Remote) Send(ctx context.Context, d recipient.Destination, m Mail, to [
 		return each(d, to, func(d recipient.Destination, to spool.Recipient) Outcome { return r.Files.append(ctx, d, m, to) })
 	case route.Discard:
 		return same(len(to), Outcome{Reply: "thrown away as an alias says"})
+	case route.Error:
+		return same(len(to), Outcome{Err: status.Perm("deliver to "+d.Address.String(), d.Route.Code, d.Route.Text, errRefused)})
 	}
 	var w way
 	all := r.send(ctx, d, m, to, &w)

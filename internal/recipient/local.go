@@ -104,12 +104,11 @@ func (x *expansion) targets(a address.Address, targets []alias.Target, depth int
 	if ok {
 		x.sender = owner
 	}
+	var all []member
 	for _, t := range targets {
-		if err := x.target(a, t, depth); err != nil {
-			return err
-		}
+		all = append(all, member{t.Address, func() error { return x.target(a, t, depth) }})
 	}
-	return nil
+	return x.members(all)
 }
 
 // target follows one target of the alias a. The account of the alias's own name
@@ -196,17 +195,15 @@ func (x *expansion) mailbox(a address.Address, account auth.Account, detail stri
 	if !ok {
 		return x.box(a, account)
 	}
+	var all []member
 	for _, t := range targets {
-		if t.Kind == alias.Address {
-			err = x.target(a, t, depth+1)
-		} else {
-			err = x.other(a, t, &account)
+		follow := func() error { return x.target(a, t, depth+1) }
+		if t.Kind != alias.Address {
+			follow = func() error { return x.other(a, t, &account) }
 		}
-		if err != nil {
-			return err
-		}
+		all = append(all, member{t.Address, follow})
 	}
-	return nil
+	return x.members(all)
 }
 
 // box adds the Maildir of an account.

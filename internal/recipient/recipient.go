@@ -127,6 +127,9 @@ func (e *Expander) expand(ctx context.Context, from, a address.Address) ([]Desti
 	if len(x.found) == 0 {
 		return nil, status.Perm("resolve "+a.String(), "5.4.6", "aliases of <"+a.String()+"> lead nowhere", errLoop)
 	}
+	if err := x.nobody(); err != nil {
+		return nil, err
+	}
 	return x.found, nil
 }
 
@@ -143,7 +146,8 @@ type expansion struct {
 	owner set // accounts whose .forward has been followed
 	found []Destination
 
-	sender address.Address // owner of the list that is being expanded
+	refusal error           // why a member of a list is not there; nil: all are
+	sender  address.Address // owner of the list that is being expanded
 }
 
 func (x *expansion) take(d Destination) {
@@ -176,16 +180,15 @@ func (x *expansion) add(a address.Address, depth int) error {
 	if !ok {
 		return x.place(a, depth)
 	}
+	var all []member
 	for _, t := range targets {
 		next := x.add
 		if t.Key() == key {
 			next = x.place
 		}
-		if err := next(t, depth+1); err != nil {
-			return err
-		}
+		all = append(all, member{t, func() error { return next(t, depth+1) }})
 	}
-	return nil
+	return x.members(all)
 }
 
 // place finds where an address lies that no other stands for.

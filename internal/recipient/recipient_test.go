@@ -31,6 +31,9 @@ null: /dev/null
 file: /var/mail/x
 completed: dave
 gone: eve@here.example
+partly: eve@here.example, ann, nested, no@here.example
+nested: eva@here.example, eve@here.example
+nobody: eva@here.example, nested
 news: ann, carl@far.example, inner
 owner-news: bob
 inner: dave@far.example
@@ -118,6 +121,8 @@ func TestResolve(t *testing.T) {
 		{"a target without domain is completed", "completed@here.example", "dave@corp.example smtp"},
 		{"what a stranger writes is not", "dave", "5.1.1"},
 		{"an alias to nowhere", "gone@here.example", "5.1.1"},
+		{"a list some of whose members are gone", "partly@here.example", "eve@here.example error, /spool/mail/ann, eva@here.example error, no@here.example error"},
+		{"a list all of whose members are gone", "nobody@here.example", "5.1.1"},
 		{"an unknown user", "eve@here.example", "5.1.1"},
 		{"an account of the system is no person", "www@here.example", "5.1.1"},
 		{"postmaster means root", "Postmaster", "/spool/mail/root"},

@@ -93,6 +93,11 @@ func Command(text string) Route { return Route{Kind: Pipe, Text: text, url: "pip
 // Nowhere is the route of mail that is thrown away.
 func Nowhere() Route { return Route{Kind: Discard, url: "discard:"} }
 
+// Refusal is the route of mail that fails for good, with an enhanced status code.
+func Refusal(code, text string) Route {
+	return Route{Kind: Error, Code: code, Text: text, url: "error:" + code + " " + text}
+}
+
 // File is the route to a mailbox file.
 func File(path string) Route { return Route{Kind: Mbox, Path: path, url: "mbox:" + path} }
 

@@ -89,16 +89,20 @@ func (c *compressed) Read(p []byte) (int, error) {
 }
 
 // WaitInput waits for octets that mean something: the end of a flush may come later
-// than what was flushed.
+// than what was flushed. After such it gives false, for wake may have come with them.
 func (c *compressed) WaitInput(wake <-chan struct{}) (bool, error) {
 	if err := c.Flush(); err != nil {
 		return false, err
 	}
-	for len(c.in.rest) == 0 {
+	for waited := false; len(c.in.rest) == 0; {
 		if c.in.hungry {
+			if waited {
+				return false, nil
+			}
 			if input, err := c.Conn.WaitInput(wake); err != nil || !input {
 				return false, err
 			}
+			waited = true
 		}
 		if c.in.step() != nil {
 			break // Read says so

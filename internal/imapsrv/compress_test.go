@@ -128,6 +128,46 @@ func TestTheEndOfAFlushIsNoInput(t *testing.T) {
 	say("DONE", "e OK .*")
 }
 
+// A piecesConn gives one piece at each read. Whoever waits is told of input, and
+// the wake that came with it is gone.
+type piecesConn struct {
+	Conn
+	pieces [][]byte
+	waits  int
+}
+
+func (c *piecesConn) Flush() error { return nil }
+
+func (c *piecesConn) Read(p []byte) (int, error) {
+	n := copy(p, c.pieces[0])
+	c.pieces = c.pieces[1:]
+	return n, nil
+}
+
+func (c *piecesConn) WaitInput(<-chan struct{}) (bool, error) {
+	c.waits++
+	return true, nil
+}
+
+// A letter that comes at the same moment as the end of a flush is told.
+func TestAWakeThatComesWithTheEndOfAFlushIsNotLost(t *testing.T) {
+	var out bytes.Buffer
+	w, _ := flate.NewWriter(&out, flate.BestSpeed)
+	w.Write([]byte("e IDLE\r\n"))
+	w.Flush()
+	b := out.Bytes()
+	conn := &piecesConn{pieces: [][]byte{b[:len(b)-4], b[len(b)-4:]}}
+	c := &compressed{Conn: conn}
+	c.in = newInflater(conn)
+	defer c.in.stop()
+	if _, err := io.ReadFull(c, make([]byte, 8)); err != nil {
+		t.Fatal(err)
+	}
+	if input, err := c.WaitInput(nil); input || err != nil || conn.waits != 1 {
+		t.Errorf("WaitInput = %v, %v after %d waits; want false after one", input, err, conn.waits)
+	}
+}
+
 func FuzzInflate(f *testing.F) {
 	f.Add(bitsOf("0 10 10010001 0000000 0 10 0000000"))
 	var b bytes.Buffer

@@ -93,7 +93,8 @@ func (f *File) Truncate(size int64) error {
 
 // SetTimes sets the time of last modification.
 func (f *File) SetTimes(mtime time.Time) error {
-	times := []unix.Timeval{unix.NsecToTimeval(mtime.UnixNano()), unix.NsecToTimeval(mtime.UnixNano())}
+	at := unix.NsecToTimeval(mtime.Truncate(time.Microsecond).UnixNano()) // which would go up, to the next second even
+	times := []unix.Timeval{at, at}
 	if err := unix.Futimes(int(f.Fd()), times); err != nil {
 		return &iofs.PathError{Op: "set times", Path: f.name, Err: err}
 	}

@@ -38,11 +38,10 @@ func (a *Append) Add(flags Flags, keywords []string, internal time.Time, r io.Re
 	if err != nil {
 		return fmt.Errorf("append to %s: %w", b.dir, err)
 	}
-	date := internal
 	if internal.IsZero() {
-		internal = b.store.o.Now() // as the file will have it by itself
+		internal = b.store.o.Now() // the file itself would have another second now and then
 	}
-	if err := l.Sync(date); err != nil {
+	if err := l.Sync(internal); err != nil {
 		l.Discard()
 		return fmt.Errorf("append to %s: %w", b.dir, err)
 	}

@@ -634,3 +634,20 @@ func TestOverTheQuotaNothingIsAdded(t *testing.T) {
 	}
 	x.wantView(f, "1:")
 }
+
+// The file of a letter has the date that was told of it, to the second, whatever
+// the clock of files says: that is all that is left when our own files are gone.
+func TestALetterWithoutADateKeepsTheOneThatItGot(t *testing.T) {
+	x := newFixture(t)
+	then := time.Date(2001, 2, 3, 4, 5, 6, 999_999_999, time.UTC)
+	s := NewStore(durable.New(), Options{Now: func() time.Time { return then }})
+	t.Cleanup(func() { s.Close() })
+	x.append(x.open(s), "Subject: now\n\n")
+	st, err := os.Stat(filepath.Join(x.dir, x.files()[0]))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := st.ModTime().Unix(); got != then.Unix() {
+		t.Errorf("the file has %v, want %v", st.ModTime(), then)
+	}
+}

@@ -73,17 +73,22 @@ func TestALetterAheadThatIsGone(t *testing.T) {
 	}
 }
 
-// Many letters are copied by several goroutines.
-func TestACopyOfManyLetters(t *testing.T) {
-	x := newFixture(t)
-	const n = 150
-	f := x.manyLetters(n)
-	y := newFixture(t)
-	to := y.open(x.store)
-	var uids []uint32
+// toBeCopied gives two accounts of one process: the first has n letters in a folder,
+// the second an empty one.
+func toBeCopied(t *testing.T, n int) (x, y *fixture, f, to *Folder, uids []uint32) {
+	t.Helper()
+	x, y = newFixture(t), newFixture(t)
+	f, to = x.manyLetters(n), y.open(x.store)
 	for i := range n {
 		uids = append(uids, f.View().At(i).UID)
 	}
+	return x, y, f, to, uids
+}
+
+// Many letters are copied by several goroutines.
+func TestACopyOfManyLetters(t *testing.T) {
+	const n = 150
+	x, y, f, to, uids := toBeCopied(t, n)
 	was, is, err := Copy(x.ctx, f, uids, to)
 	x.must(err)
 	if len(was) != n || len(is) != n {
@@ -98,15 +103,8 @@ func TestACopyOfManyLetters(t *testing.T) {
 
 // A letter that cannot be copied is copied by nobody, nor are the others.
 func TestACopyOfManyLettersThatFails(t *testing.T) {
-	x := newFixture(t)
 	const n = 150
-	f := x.manyLetters(n)
-	y := newFixture(t)
-	to := y.open(x.store)
-	var uids []uint32
-	for i := range n {
-		uids = append(uids, f.View().At(i).UID)
-	}
+	x, y, f, to, uids := toBeCopied(t, n)
 	at := x.dir + "/cur/1700000100.M1P1.host:2,"
 	x.must(errors.Join(os.Remove(at), os.Mkdir(at, 0o700)))
 	if _, _, err := Copy(x.ctx, f, uids, to); err == nil {

@@ -15,16 +15,24 @@ func (w *world) by(d time.Duration, mode, to, notify string) {
 		To: []spool.Recipient{{Address: addr(to), Notify: notify}}})
 }
 
-// RFC 2852: what is to be back by a time is not tried any more from then on.
-func TestALetterWhoseTimeHasPassedIsReturned(t *testing.T) {
-	w := newWorld(t)
-	w.by(10*time.Minute, "R", "wait@far.example", "")
-	arrived := w.now
+// lookedAtInTime queues a letter with ten minutes, and has it tried after eight, for
+// the last time before they have passed.
+func (w *world) lookedAtInTime(mode string) (arrived time.Time) {
+	w.t.Helper()
+	w.by(10*time.Minute, mode, "wait@far.example", "")
+	arrived = w.now
 	w.now = arrived.Add(8 * time.Minute) // it would be tried again in eight minutes
 	w.once()
 	if q := w.queued(); len(q) != 1 || q[0].Progress.Next.Sub(arrived).Round(time.Millisecond) != 10*time.Minute {
-		t.Fatalf("%d queued, want one that is looked at when its time has passed", len(q))
+		w.t.Fatalf("%d queued, want one that is looked at when its time has passed", len(q))
 	}
+	return arrived
+}
+
+// RFC 2852: what is to be back by a time is not tried any more from then on.
+func TestALetterWhoseTimeHasPassedIsReturned(t *testing.T) {
+	w := newWorld(t)
+	arrived := w.lookedAtInTime("R")
 	w.now = arrived.Add(10 * time.Minute)
 	w.once()
 	w.once()
@@ -106,12 +114,5 @@ func TestTheSenderHearsOfRelaying(t *testing.T) {
 }
 
 func TestALetterIsLookedAtWhenItsTimeHasPassed(t *testing.T) {
-	w := newWorld(t)
-	w.by(10*time.Minute, "N", "wait@far.example", "")
-	arrived := w.now
-	w.now = arrived.Add(8 * time.Minute) // it would be tried again in eight minutes
-	w.once()
-	if q := w.queued(); len(q) != 1 || q[0].Progress.Next.Sub(arrived).Round(time.Millisecond) != 10*time.Minute {
-		t.Errorf("%d queued, want one whose next attempt is at its time", len(q))
-	}
+	newWorld(t).lookedAtInTime("N")
 }

@@ -117,19 +117,8 @@ func (r *Remote) send(ctx context.Context, d recipient.Destination, m Mail, to [
 	}
 	var failed failures
 	for next := range hops {
-		hop, err := r.complete(ctx, d, m, next)
-		if err == nil && m.RequireTLS {
-			hop, err = requireTLS(hop, next.authentic)
-			mail.RequireTLS = !onHost(hop)
-		}
-		w.tried(hop)
-		if err != nil {
-			failed.add(err)
-			continue
-		}
-		results, err := r.Sender.Deliver(ctx, hop, mail, m.Open)
+		results, err := r.try(ctx, next, d, m, mail, w)
 		if err == nil {
-			w.secured(results)
 			return outcomes(results)
 		}
 		failed.add(err)
@@ -138,6 +127,26 @@ func (r *Remote) send(ctx context.Context, d recipient.Destination, m Mail, to [
 		}
 	}
 	return same(len(to), failed.outcome(d))
+}
+
+// try makes an attempt at one host.
+func (r *Remote) try(ctx context.Context, c candidate, d recipient.Destination, m Mail, mail smtpout.Mail, w *way) ([]smtpout.Result, error) {
+	hop, err := r.complete(ctx, d, m, c)
+	if err == nil && m.RequireTLS {
+		hop, err = requireTLS(hop, c.authentic)
+		mail.RequireTLS = !onHost(hop)
+	}
+	w.tried(hop)
+	var results []smtpout.Result
+	if err == nil {
+		results, err = r.Sender.Deliver(ctx, hop, mail, m.Open)
+	}
+	if err != nil {
+		w.failed(err)
+		return nil, err
+	}
+	w.secured(results)
+	return results, nil
 }
 
 // each makes an attempt of its own for each recipient.

@@ -288,8 +288,8 @@ func TestTheWayIsTold(t *testing.T) {
 		want  string
 	}{
 		{"mx:", nil, "mx one.w.example 10, two.w.example 20; one.w.example 192.0.2.1 2001:db8::1 tls=opportunistic; TLS 1.3 X"},
-		{"mx:", map[string]error{"one.w.example": temp}, "mx one.w.example 10, two.w.example 20; one.w.example 192.0.2.1 2001:db8::1 tls=opportunistic; two.w.example tls=opportunistic"},
-		{"smtps://smart", map[string]error{"smart": temp}, "smart 192.0.2.9 tls=implicit"},
+		{"mx:", map[string]error{"one.w.example": temp}, "mx one.w.example 10, two.w.example 20; one.w.example 192.0.2.1 2001:db8::1 tls=opportunistic: connect: connection refused; two.w.example tls=opportunistic: look up two.w.example: host has no address: none"},
+		{"smtps://smart", map[string]error{"smart": temp}, "smart 192.0.2.9 tls=implicit: connect: connection refused"},
 		{"smtp+starttls://smart", nil, "smart 192.0.2.9 tls=verified; TLS 1.3 X"},
 		{"lmtp:///run/lmtp", nil, "/run/lmtp"},
 		{"discard:", nil, ""},

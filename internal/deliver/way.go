@@ -10,7 +10,7 @@ import (
 
 // A way is what an attempt has found on its way to a host, in words for people:
 //
-//	mx a.example 10, b.example 20 (authentic); a.example 192.0.2.1 tls=dane:9f..; TLS 1.3
+//	mx a.example 10, b.example 20 (authentic); a.example 192.0.2.1 tls=dane:9f..: connection refused; b.example ..; TLS 1.3
 type way struct{ words []string }
 
 func (w *way) add(format string, args ...any) {
@@ -53,6 +53,16 @@ func (w *way) tried(h smtpout.Hop) {
 		tls = h.Proof
 	}
 	w.add("%s tls=%s", strings.Join(words, " "), tls)
+}
+
+// maxWhy bounds what is told of one host that did not take a letter, so that there is
+// room for the others.
+const maxWhy = 250
+
+// failed notes why the host that was tried last did not take the letter.
+func (w *way) failed(err error) {
+	why := err.Error()
+	w.words[len(w.words)-1] += ": " + strings.ToValidUTF8(why[:min(len(why), maxWhy)], "")
 }
 
 // secured notes what TLS there was with the host that decided.

@@ -45,6 +45,7 @@ var owner = map[string][]string{
 	"github.com/miekg/dns":             {"resolve"},
 	"github.com/xdg-go/scram":          {"auth"},
 	"github.com/GehirnInc/crypt":       {"auth"},
+	"github.com/openwall/yescrypt-go":  {"auth"},
 	"github.com/urfave/cli/v2":         {"config"},
 	"github.com/BurntSushi/toml":       {"config"},
 	"github.com/coreos/go-systemd/v22": {"netserve"},

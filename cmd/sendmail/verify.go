@@ -25,7 +25,7 @@ func expander(v *config.Values) (*recipient.Expander, error) {
 		Hostname: v.String("hostname"), Origin: v.String("origin"),
 		Domains: v.Strings("domain"), RelayDomains: v.Strings("relay-domain"),
 		Maildirs: auth.Template{Text: v.String("maildir"), Spool: v.String("spool")}, Delimiter: v.String("recipient-delimiter"),
-		Aliases: alias.Open(v.String("aliases")), System: recipient.OfSystem(v.Given("maildir"), v.String("spool")),
+		Aliases: alias.Open(v.String("aliases")), System: auth.OfHost(v.Given("maildir"), v.String("spool")),
 	}
 	all, err := accounts(v, x.Domains)
 	if err != nil {
@@ -48,7 +48,7 @@ func accounts(v *config.Values, domains []string) (auth.Several, error) {
 		return nil, status.Exit(status.ExConfig, "users", err)
 	}
 	for _, spec := range v.Strings("auth") {
-		d, err := auth.OpenSource(spec, domains)
+		d, err := auth.OpenSource(spec, domains, auth.OfHost(v.Given("maildir"), v.String("spool")))
 		if err != nil {
 			return nil, v.Unusable("auth", err)
 		}

@@ -21,7 +21,9 @@ const (
 	sha512Crypt = "$6$saltsalt$TVLlQcbpFVof5W3Yz4DTP6gRstiNuHwwTt6GLc1E5n0U0aDehy0S5knV8wiOQSpT0Y77vwPZN.Pq.H91p5hVO1"
 	sha256Crypt = "$5$saltsalt$0IyaXrmV7.sGNS6tirgqHLqX/G.FBvgkYA.lpPdS5sA"
 	bcryptText  = "$2a$04$ApS5w2BdeRwBm7y8nLAmwu9SEy739teLyIegDtUeA8uY8.P/PH4ii"
-	argonText   = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$Sm3MnLdCFk0Af+croKgebRoqqmhbKd88iiW3yUOXn78"
+	// What perl's crypt makes with the library of Debian 12.
+	yescryptText = "$y$j75$abcdefgh12345678$JC6qDq6ooBg0TtwcEkfEqOCTB4itIJhOMuWHbGoB3R8"
+	argonText    = "$argon2id$v=19$m=64,t=1,p=1$c2FsdHNhbHRzYWx0$Sm3MnLdCFk0Af+croKgebRoqqmhbKd88iiW3yUOXn78"
 )
 
 func scramText(password string) string {
@@ -53,6 +55,8 @@ func TestVerifyKnowsEachScheme(t *testing.T) {
 		"htpasswd -nB":             bcryptText,
 		"SCRAM":                    scramText("secret"),
 		"argon2id":                 argonText,
+		"yescrypt":                 yescryptText,
+		"YESCRYPT":                 "{YESCRYPT}" + yescryptText,
 	} {
 		f := openText(t, "ann:"+text+"\n")
 		for _, c := range []struct {
@@ -100,10 +104,12 @@ func TestABrokenFileIsNamedWithItsLine(t *testing.T) {
 		"a b:{PLAIN}x":       "is no name",
 		"ann:{PLAIN}\nann:!": "is there twice",
 		"ann:$2y$x":          "bcrypt",
-		"ann:$argon2id$v=19$m=9999999,t=1,p=1$AA$AAAAAA": "argon2id",
-		"ann:{SCRAM-SHA-256}1,2":                         "SCRAM",
-		"ann:$6$x":                                       "crypt",
-		"ann:!::::::userdb_mail=mbox:/x":                 "maildir:PATH",
+		"ann:$argon2id$v=19$m=9999999,t=1,p=1$AA$AAAAAA":                          "argon2id",
+		"ann:{SCRAM-SHA-256}1,2":                                                  "SCRAM",
+		"ann:$y$jGT$abcdefgh12345678$zjcUVX8ag2VAbQeN71ORYmc8psSG6sPGoPS7MHunCcA": "yescrypt",
+		"ann:$y$j9T$abc$short":                                                    "yescrypt",
+		"ann:$6$x":                                                                "crypt",
+		"ann:!::::::userdb_mail=mbox:/x":                                          "maildir:PATH",
 	} {
 		path := filepath.Join(t.TempDir(), "users")
 		os.WriteFile(path, []byte("ok:!\n"+line+"\n"), 0o600)

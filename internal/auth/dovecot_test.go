@@ -43,7 +43,7 @@ func TestARealDovecotKnowsWhoLogsIn(t *testing.T) {
 		}
 		return err == nil
 	})
-	d, err := OpenSource("dovecot:"+root+"/run/auth-client", nil)
+	d, err := OpenSource("dovecot:"+root+"/run/auth-client", nil, HostAccounts{})
 	if err != nil {
 		t.Fatal(err)
 	}

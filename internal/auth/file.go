@@ -27,6 +27,7 @@ import (
 // Check and the accounts stay as they were.
 type File struct {
 	path    string
+	parse   func(path, text string) (*users, error)
 	domains []string // in canonical form
 
 	mu      sync.Mutex
@@ -56,19 +57,25 @@ type users struct {
 type user struct {
 	Account
 	secret secret
+	ends   int64 // the day, since 1970, from which nobody can log in; -1: there is none
 }
 
 // OpenFile reads a users file. Logins of name@domain find name when domain is
 // one of domains. A file that is missing is fs.ErrNotExist.
 func OpenFile(path string, domains []string) (*File, error) {
-	f := &File{path: path, limiter: newLimiter(maxHashing()), proved: newProofs()}
-	for _, d := range domains {
-		f.domains = append(f.domains, address.DomainUnicode(d))
-	}
+	f := &File{path: path, parse: parseUsers, limiter: newLimiter(maxHashing()), proved: newProofs()}
+	f.serve(domains)
 	if err := f.read(); err != nil {
 		return nil, err
 	}
 	return f, nil
+}
+
+// serve makes the domains those that names without one have addresses in.
+func (f *File) serve(domains []string) {
+	for _, d := range domains {
+		f.domains = append(f.domains, address.DomainUnicode(d))
+	}
 }
 
 // SetKey sets the key that unknown names get their credentials from. Programs
@@ -123,7 +130,7 @@ func (f *File) readLocked() error {
 	if err != nil {
 		return err
 	}
-	u, err := parseUsers(f.path, string(text))
+	u, err := f.parse(f.path, string(text))
 	if err != nil {
 		return err
 	}
@@ -204,7 +211,7 @@ func parseUser(line string) (*user, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", name, err)
 	}
-	one := &user{Account: Account{Name: name, Home: fields[4]}, secret: secret}
+	one := &user{Account: Account{Name: name, Home: fields[4]}, secret: secret, ends: -1}
 	if one.UID, err = parseID(fields[1]); err == nil {
 		one.GID, err = parseID(fields[2])
 	}
@@ -266,6 +273,15 @@ func (f *File) local(domain string) bool {
 		}
 	}
 	return false
+}
+
+// bare is a name without its domain, if that is a local one.
+func (f *File) bare(name string) string {
+	a, err := address.ParseUnqualified(name)
+	if err != nil || a.Domain == "" || !f.local(a.Domain) {
+		return name
+	}
+	return a.Local
 }
 
 // Lookup implements Directory.

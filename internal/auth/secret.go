@@ -7,12 +7,14 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"regexp"
 	"strconv"
 	"strings"
 
 	"github.com/GehirnInc/crypt"
 	_ "github.com/GehirnInc/crypt/sha256_crypt" // registers $5$
 	_ "github.com/GehirnInc/crypt/sha512_crypt" // registers $6$
+	"github.com/openwall/yescrypt-go"
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/crypto/bcrypt"
 	"golang.org/x/crypto/pbkdf2"
@@ -34,7 +36,7 @@ func parseSecret(s string) (secret, error) {
 	switch scheme {
 	case "PLAIN", "CLEARTEXT":
 		return newPlain(text)
-	case "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", "CRYPT", "ARGON2ID":
+	case "SHA512-CRYPT", "SHA256-CRYPT", "BLF-CRYPT", "CRYPT", "YESCRYPT", "ARGON2ID":
 		return parseCrypt(text)
 	case "SCRAM-SHA-256":
 		return parseScram(text)
@@ -64,6 +66,8 @@ func parseCrypt(s string) (secret, error) {
 		return bcryptSecret(s), nil
 	case strings.HasPrefix(s, "$argon2id$"):
 		return parseArgon(s)
+	case strings.HasPrefix(s, "$y$"):
+		return parseYescrypt(s)
 	case s == "" || s[0] == '!' || s[0] == '*':
 		return lockedSecret{}, nil
 	}
@@ -108,6 +112,29 @@ func (s bcryptSecret) matches(password string) bool {
 }
 
 func (s bcryptSecret) dummy() secret { return s[:29] + bcryptSecret(strings.Repeat(".", len(s)-29)) }
+
+// A yescryptSecret is what crypt(3) makes where shadow(5) is new: $y$j9T$SALT$HASH.
+type yescryptSecret string
+
+// yescryptForm is what the library can do: up to 1 GiB of memory for a login.
+var yescryptForm = regexp.MustCompile(`^\$y\$j[7-9A-F][./0-9A-T]\$[./0-9A-Za-z]{0,86}\$[./0-9A-Za-z]{43}$`)
+
+func parseYescrypt(s string) (secret, error) {
+	if !yescryptForm.MatchString(s) {
+		return nil, errors.New("broken yescrypt password, or one with parameters that are not known")
+	}
+	return yescryptSecret(s), nil
+}
+
+func (s yescryptSecret) matches(password string) bool {
+	got, err := yescrypt.Hash([]byte(password), []byte(s))
+	return err == nil && subtle.ConstantTimeCompare(got, []byte(s)) == 1
+}
+
+func (s yescryptSecret) dummy() secret {
+	at := strings.LastIndexByte(string(s), '$')
+	return s[:at+1] + yescryptSecret(strings.Repeat(".", len(s)-at-1))
+}
 
 // An argonSecret is ARGON2ID.
 type argonSecret struct {

@@ -18,11 +18,11 @@ import (
 //	file:PATH               another passwd-file
 //	checkpassword:PROGRAM   a program that checks passwords (see Checkpassword)
 //	dovecot:SOCKET          Dovecot's auth service (see Dovecot)
+//	system                  the accounts of this host (see System), which host tells of
 //
-// There is no pam: and no system:. Linux-PAM is a library of C, and the passwords
-// of shadow(5) are nowadays yescrypt, which no library of Go does; a checkpassword
-// program that asks PAM does both.
-func OpenSource(spec string, domains []string) (Directory, error) {
+// There is no pam:, for Linux-PAM is a library of C; a checkpassword program that
+// asks PAM serves.
+func OpenSource(spec string, domains []string, host HostAccounts) (Directory, error) {
 	kind, rest, _ := strings.Cut(spec, ":")
 	if err := ValidSource(spec); err != nil {
 		return nil, err
@@ -32,6 +32,8 @@ func OpenSource(spec string, domains []string) (Directory, error) {
 		return OpenFile(rest, domains)
 	case "checkpassword":
 		return newCheckpassword(strings.Fields(rest))
+	case "system":
+		return newSystem(host, shadowPath, domains), nil
 	}
 	return newDovecot(rest)
 }
@@ -40,10 +42,12 @@ func OpenSource(spec string, domains []string) (Directory, error) {
 func ValidSource(spec string) error {
 	kind, rest, ok := strings.Cut(spec, ":")
 	switch {
+	case spec == "system":
+		return nil
 	case !ok || strings.TrimSpace(rest) == "":
-		return fmt.Errorf("%q is not file:PATH, checkpassword:PROGRAM or dovecot:SOCKET", spec)
+		return fmt.Errorf("%q is not file:PATH, checkpassword:PROGRAM, dovecot:SOCKET or system", spec)
 	case kind != "file" && kind != "checkpassword" && kind != "dovecot":
-		return fmt.Errorf("%q: accounts come from file, checkpassword or dovecot", kind)
+		return fmt.Errorf("%q: accounts come from file, checkpassword, dovecot or system", kind)
 	case !filepath.IsAbs(strings.Fields(rest)[0]):
 		return fmt.Errorf("%q: is no absolute path", rest)
 	}

@@ -15,7 +15,7 @@ import (
 func TestValidSource(t *testing.T) {
 	for spec, ok := range map[string]bool{
 		"file:/etc/users": true, "checkpassword:/bin/check -s x": true, "dovecot:/run/auth": true,
-		"file:users": false, "file:": false, "file": false, "pam:dovecot": false, "system": false, "checkpassword:check": false, "": false,
+		"file:users": false, "file:": false, "file": false, "pam:dovecot": false, "system": true, "system:x": false, "checkpassword:check": false, "": false,
 	} {
 		if err := ValidSource(spec); (err == nil) != ok {
 			t.Errorf("ValidSource(%q) = %v", spec, err)
@@ -43,7 +43,7 @@ case $got in
 "a/b|open sesame|") exec /usr/bin/env -0 ;;
 "carl|x|") exit 111 ;;
 esac
-exit 1`)+" -x", nil)
+exit 1`)+" -x", nil, HostAccounts{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -66,7 +66,7 @@ exit 1`)+" -x", nil)
 	if KnowsWho(d) || d.SCRAMPossible() {
 		t.Error("a checkpassword knows who there is, or can do SCRAM")
 	}
-	if _, err := OpenSource("checkpassword:/nowhere/at/all", nil); err == nil {
+	if _, err := OpenSource("checkpassword:/nowhere/at/all", nil, HostAccounts{}); err == nil {
 		t.Error("a program that there is not can be opened")
 	}
 }
@@ -144,7 +144,7 @@ func TestDovecotsAuthService(t *testing.T) {
 		"USER\t1\tdan":                       "USER\t1\tdan\tuid=daniel\n",
 		"USER\t1\tfred":                      "USER\t1\tfred\thome=/home/fred\n",
 	})
-	d, err := OpenSource("dovecot:"+dir+"/auth-client", nil)
+	d, err := OpenSource("dovecot:"+dir+"/auth-client", nil, HostAccounts{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -182,7 +182,7 @@ func TestDovecotsAuthService(t *testing.T) {
 func TestDovecotWithoutUserdbOrWithoutService(t *testing.T) {
 	dir := t.TempDir()
 	serve(t, dir+"/auth-client", "", map[string]string{plain("ann@example.org", "x"): "OK\t1\tuser=ann@example.org\n"})
-	d, err := OpenSource("dovecot:"+dir+"/auth-client", nil)
+	d, err := OpenSource("dovecot:"+dir+"/auth-client", nil, HostAccounts{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -190,7 +190,7 @@ func TestDovecotWithoutUserdbOrWithoutService(t *testing.T) {
 	if _, err := d.Lookup(t.Context(), "ann"); !errors.Is(err, ErrNoAccount) || KnowsWho(d) {
 		t.Errorf("Lookup without userdb = %v", err)
 	}
-	gone, err := OpenSource("dovecot:"+dir+"/nowhere", nil)
+	gone, err := OpenSource("dovecot:"+dir+"/nowhere", nil, HostAccounts{})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -55,7 +55,7 @@ func (f *File) Verify(ctx context.Context, name, password string) (Account, erro
 
 func (u *user) mayLogIn() bool {
 	_, locked := u.secret.(lockedSecret)
-	return !locked
+	return !locked && !u.over(time.Now())
 }
 
 // dummy is what an unknown name is checked against: for each name always that of

@@ -175,7 +175,7 @@ func (x *expansion) role(a address.Address, role string, depth int) error {
 	if role != "root" {
 		return x.add(address.Address{Local: "root", Domain: ""}, depth+1)
 	}
-	return x.box(a, auth.Account{Name: "root", UID: -1, GID: -1, Maildir: inSpool})
+	return x.box(a, auth.Account{Name: "root", UID: -1, GID: -1, Maildir: auth.InSpool})
 }
 
 // mailbox follows the .forward file of an account, or adds its Maildir. What leads
@@ -225,7 +225,7 @@ func (x *expansion) box(a address.Address, account auth.Account) error {
 		final.Domain = x.Domains[0]
 	}
 	d := Destination{Name: "maildir:" + dir, Address: final, Dir: dir, UID: account.UID, GID: account.GID}
-	if account.Maildir == inSpool && (account.UID == 0 || os.Geteuid() != 0) {
+	if account.Maildir == auth.InSpool && (account.UID == 0 || os.Geteuid() != 0) {
 		d.UID, d.GID = -1, -1
 	}
 	x.take(d)

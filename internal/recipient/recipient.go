@@ -59,7 +59,7 @@ type Expander struct {
 	SRS          *srs.Rewriter // takes back addresses of bounces; nil: nothing was rewritten
 }
 
-// A System knows the accounts of this host; see SystemAccounts.
+// A System knows the accounts of this host; see auth.HostAccounts.
 type System interface {
 	Lookup(name string) (account auth.Account, ok bool, err error)
 }

@@ -64,7 +64,7 @@ func testExpander(t *testing.T) *Expander {
 	}
 	return &Expander{
 		Hostname: "host.here.example", Origin: "corp.example", Domains: []string{"here.example"}, Delimiter: "+",
-		System: SystemAccounts{Path: filepath.Join(dir, "passwd")}, Aliases: alias.Open(filepath.Join(dir, "aliases")),
+		System: auth.HostAccounts{Path: filepath.Join(dir, "passwd")}, Aliases: alias.Open(filepath.Join(dir, "aliases")),
 		Virtual: alias.OpenVirtual(filepath.Join(dir, "virtual")),
 		Routes:  table, Maildirs: auth.Template{Text: "%h/Maildir", Spool: "/spool"},
 	}
@@ -184,7 +184,7 @@ func TestWhoSendsOn(t *testing.T) {
 
 func TestFilesThatCannotBeReadKeepMailWaiting(t *testing.T) {
 	e := testExpander(t)
-	e.System = SystemAccounts{Path: t.TempDir()} // a directory
+	e.System = auth.HostAccounts{Path: t.TempDir()} // a directory
 	if got := where(e, "ann@here.example"); got != "4.3.0" {
 		t.Errorf("accounts that cannot be read: %s", got)
 	}

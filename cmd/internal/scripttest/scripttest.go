@@ -47,6 +47,7 @@ func Run(t *testing.T, programs ...string) {
 		Dir:                 "testdata",
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
+		Condition:           condition,
 		Setup:               func(env *testscript.Env) error { return setup(env, bin) },
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"exits": exits, "start": start, "end": end, "hup": hup, "log": logged, "dialog": dialog, "mode": mode, "envfile": envfile,
@@ -67,6 +68,14 @@ func noStop(t *testing.T) {
 			t.Errorf("%s: stop ends the script; end NAME ends a daemon", path)
 		}
 	}
+}
+
+// condition is what scripts may ask for beside the conditions of testscript.
+func condition(name string) (bool, error) {
+	if name != "root" {
+		return false, fmt.Errorf("unknown condition %q", name)
+	}
+	return os.Geteuid() == 0, nil
 }
 
 func setup(env *testscript.Env, bin string) error {

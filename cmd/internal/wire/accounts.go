@@ -42,7 +42,7 @@ func OpenAccounts(v *config.Values, key []byte) (*Accounts, error) {
 		return nil, status.Exit(status.ExConfig, "users", err)
 	}
 	for _, spec := range v.Strings("auth") {
-		d, err := auth.OpenSource(spec, a.domains)
+		d, err := auth.OpenSource(spec, a.domains, auth.OfHost(v.Given("maildir"), v.String("spool")))
 		if err != nil {
 			return nil, v.Unusable("auth", err)
 		}
@@ -119,6 +119,18 @@ func (a *Accounts) all() auth.Directory {
 		return f
 	}
 	return append(auth.Several{f}, a.more...)
+}
+
+// unable tells why sources of --auth cannot check passwords now.
+func (a *Accounts) unable() (all []error) {
+	for _, d := range a.more {
+		if s, ok := d.(*auth.System); ok {
+			if err := s.Check(); err != nil {
+				all = append(all, err)
+			}
+		}
+	}
+	return all
 }
 
 // KnowWho reports whether any source knows who has an account. Otherwise those of

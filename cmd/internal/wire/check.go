@@ -12,8 +12,11 @@ import (
 // Check is for --check: what is wrong with the files that the settings name.
 func Check(_ context.Context, v *config.Values) []error {
 	var faults []error
-	if _, err := OpenAccounts(v, nil); err != nil {
+	accounts, err := OpenAccounts(v, nil)
+	if err != nil {
 		faults = append(faults, err)
+	} else {
+		faults = append(faults, accounts.unable()...)
 	}
 	faults = append(faults, openModes(v)...)
 	cert, key := v.String("tls-cert"), v.String("tls-key")

@@ -23,7 +23,7 @@ func Recipients(v *config.Values, accounts *Accounts, maildirs auth.Template) (*
 	if accounts.KnowWho() {
 		e.Accounts = accounts
 	} else {
-		e.System = recipient.OfSystem(v.Given("maildir"), v.String("spool"))
+		e.System = auth.OfHost(v.Given("maildir"), v.String("spool"))
 	}
 	if path := v.String("virtual"); path != "" {
 		e.Virtual = alias.OpenVirtual(path)

@@ -96,6 +96,9 @@ func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, e
 
 // warn says what works, but may not be meant.
 func (d *Daemon) warn(ctx context.Context) {
+	for _, err := range d.Accounts.unable() {
+		d.Log.Warning(ctx, "no password can be checked: "+err.Error())
+	}
 	all, err := d.Accounts.List(ctx)
 	switch {
 	case err == nil && len(all) == 0 && len(d.Accounts.more) == 0:

@@ -1,4 +1,4 @@
-package recipient
+package auth
 
 import (
 	"context"
@@ -13,25 +13,23 @@ import (
 	"strings"
 	"syscall"
 	"time"
-
-	"postbag/internal/auth"
 )
 
-// SystemAccounts are root and the accounts with uid 1000 and above of a
+// HostAccounts are root and the accounts with uid 1000 and above of a
 // passwd(5) file and, where nsswitch.conf(5) names more than files, of getent(1):
 // LDAP, SSSD and the like. Their mail lies in their homes, that of those without
 // one that can be used, of root, and of all where nothing is done as root, in the
 // spool.
-type SystemAccounts struct {
+type HostAccounts struct {
 	Path    string
 	Switch  string // nsswitch.conf; "": the file is all
-	Maildir string // text of an auth.Template; "": in the spool
+	Maildir string // text of a Template; "": in the spool
 }
 
-// OfSystem are the accounts of this host. template says where their mail lies; ""
+// OfHost are the accounts of this host. template says where their mail lies; ""
 // is in their homes, if root brings it there, as whoever has this spool does.
-func OfSystem(template, spool string) SystemAccounts {
-	s := SystemAccounts{Path: "/etc/passwd", Switch: "/etc/nsswitch.conf", Maildir: template}
+func OfHost(template, spool string) HostAccounts {
+	s := HostAccounts{Path: "/etc/passwd", Switch: "/etc/nsswitch.conf", Maildir: template}
 	if template != "" {
 		return s
 	}
@@ -50,16 +48,16 @@ func ofRoot(path string) bool {
 	return ok && sys.Uid == 0
 }
 
-// inSpool is where those have their mail who have no usable home.
-const inSpool = "%s/mail/%u"
+// InSpool is where those have their mail who have no usable home.
+const InSpool = "%s/mail/%u"
 
 // settled says where the mail of an account lies. A home that cannot be looked at
 // now, because it is on a host that is down, is one all the same.
-func (s SystemAccounts) settled(a auth.Account) auth.Account {
+func (s HostAccounts) settled(a Account) Account {
 	_, err := os.Stat(a.Home)
 	noHome := !filepath.IsAbs(a.Home) || a.Home == "/" || errors.Is(err, iofs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR)
 	if a.Maildir = s.Maildir; a.Maildir == "" || a.UID == 0 || noHome {
-		a.Maildir = inSpool
+		a.Maildir = InSpool
 	}
 	return a
 }
@@ -72,10 +70,10 @@ const notFound = 2
 
 // Lookup finds an account; the file is read each time, for few ask. One that is
 // missing has none; one that cannot be read keeps mail waiting.
-func (s SystemAccounts) Lookup(name string) (auth.Account, bool, error) {
+func (s HostAccounts) Lookup(name string) (Account, bool, error) {
 	b, err := os.ReadFile(s.Path)
 	if err != nil && !errors.Is(err, iofs.ErrNotExist) {
-		return auth.Account{}, false, fmt.Errorf("read accounts: %w", err)
+		return Account{}, false, fmt.Errorf("read accounts: %w", err)
 	}
 	for _, line := range strings.Split(string(b), "\n") {
 		if a, ok := personOf(line, name); ok {
@@ -83,21 +81,37 @@ func (s SystemAccounts) Lookup(name string) (auth.Account, bool, error) {
 		}
 	}
 	if !isLogin(name) || !s.switched() {
-		return auth.Account{}, false, nil
+		return Account{}, false, nil
 	}
 	a, ok, err := getent(name)
 	return s.settled(a), ok, err
 }
 
+// List tells the accounts of the file.
+func (s HostAccounts) List() ([]Account, error) {
+	b, err := os.ReadFile(s.Path)
+	if err != nil {
+		return nil, fmt.Errorf("read accounts: %w", err)
+	}
+	var all []Account
+	for line := range strings.SplitSeq(string(b), "\n") {
+		name, _, _ := strings.Cut(line, ":")
+		if a, ok := personOf(line, name); ok {
+			all = append(all, s.settled(a))
+		}
+	}
+	return all, nil
+}
+
 // personOf reads a line of passwd(5), if it is that account, and a person's.
-func personOf(line, name string) (auth.Account, bool) {
+func personOf(line, name string) (Account, bool) {
 	f := strings.Split(line, ":")
 	if len(f) != 7 || !strings.EqualFold(f[0], name) || !hasMail(f[2]) {
-		return auth.Account{}, false
+		return Account{}, false
 	}
 	uid, uerr := strconv.Atoi(f[2])
 	gid, gerr := strconv.Atoi(f[3])
-	return auth.Account{Name: f[0], UID: uid, GID: gid, Home: f[5]}, uerr == nil && gerr == nil
+	return Account{Name: f[0], UID: uid, GID: gid, Home: f[5]}, uerr == nil && gerr == nil
 }
 
 // hasMail tells by a uid whether the account is a person's: not nobody's.
@@ -115,7 +129,7 @@ func isLogin(name string) bool {
 }
 
 // switched reports whether accounts come from more than files.
-func (s SystemAccounts) switched() bool {
+func (s HostAccounts) switched() bool {
 	if s.Switch == "" {
 		return false
 	}
@@ -133,16 +147,16 @@ func (s SystemAccounts) switched() bool {
 }
 
 // getent asks the system's sources. It is a program, for they are libraries of C.
-func getent(name string) (auth.Account, bool, error) {
+func getent(name string) (Account, bool, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), getentTime)
 	defer cancel()
 	out, err := exec.CommandContext(ctx, "getent", "passwd", name).Output()
 	var exit *exec.ExitError
 	if errors.As(err, &exit) && exit.ExitCode() == notFound {
-		return auth.Account{}, false, nil
+		return Account{}, false, nil
 	}
 	if err != nil {
-		return auth.Account{}, false, fmt.Errorf("getent passwd %s: %w", name, err)
+		return Account{}, false, fmt.Errorf("getent passwd %s: %w", name, err)
 	}
 	// Asked for a number it gives the account with that uid.
 	a, ok := personOf(strings.TrimSpace(string(out)), name)

@@ -21,6 +21,11 @@ build:
 	$(GO) build -trimpath -ldflags '$(LDFLAGS)' -o bin/ $(PROGRAMS:%=./cmd/%)
 	@for l in $(LINKS); do ln -sf sendmail bin/$$l; done
 
+# The program that asks PAM, for --auth pam:SERVICE. It takes a C compiler and the
+# headers of Linux-PAM (libpam0g-dev).
+pam:
+	CGO_ENABLED=1 $(GO) build -trimpath -tags pam -ldflags '-s -w' -o bin/postbag-pam ./cmd/internal/pam
+
 # Everything that must hold before a change is taken.
 check: lint test
 
@@ -54,6 +59,7 @@ install: build
 	install -d $(DESTDIR)$(PREFIX)/bin $(DESTDIR)$(PREFIX)/sbin $(DESTDIR)$(PREFIX)/share/man/man1 $(DESTDIR)$(PREFIX)/share/man/man5 $(DESTDIR)$(PREFIX)/share/man/man8
 	install -m 755 bin/mailq bin/fetch $(DESTDIR)$(PREFIX)/bin
 	install -m 755 bin/smtpd bin/popd bin/imapd bin/sendmail $(DESTDIR)$(PREFIX)/sbin
+	test ! -e bin/postbag-pam || install -m 755 bin/postbag-pam $(DESTDIR)$(PREFIX)/sbin
 	for l in $(LINKS); do ln -sf sendmail $(DESTDIR)$(PREFIX)/sbin/$$l; done
 	install -m 644 $(PAGES1) $(DESTDIR)$(PREFIX)/share/man/man1
 	install -m 644 $(PAGES5) $(DESTDIR)$(PREFIX)/share/man/man5
@@ -62,4 +68,4 @@ install: build
 clean:
 	rm -rf bin .bench
 
-.PHONY: all build check lint test demo bench fuzz install clean
+.PHONY: all build pam check lint test demo bench fuzz install clean

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"os/exec"
+	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
@@ -40,6 +41,25 @@ func newCheckpassword(command []string) (*Checkpassword, error) {
 		return nil, fmt.Errorf("checkpassword: %w", err)
 	}
 	return &Checkpassword{command: command, limiter: newLimiter(maxChecking)}, nil
+}
+
+// pamProgram asks PAM with the interface of checkpassword. It is built apart, for
+// Linux-PAM is a library of C.
+const pamProgram = "postbag-pam"
+
+// newPAM asks PAM, as the service of that name: by the program beside this one, or
+// that of $PATH.
+func newPAM(service string) (*Checkpassword, error) {
+	if self, err := os.Executable(); err == nil {
+		if c, err := newCheckpassword([]string{filepath.Join(filepath.Dir(self), pamProgram), service}); err == nil {
+			return c, nil
+		}
+	}
+	path, err := exec.LookPath(pamProgram)
+	if err != nil {
+		return nil, fmt.Errorf("pam: %w (make pam builds it)", err)
+	}
+	return newCheckpassword([]string{path, service})
 }
 
 // Lookup implements Directory; there is nobody to ask.

@@ -18,10 +18,8 @@ import (
 //	file:PATH               another passwd-file
 //	checkpassword:PROGRAM   a program that checks passwords (see Checkpassword)
 //	dovecot:SOCKET          Dovecot's auth service (see Dovecot)
+//	pam:SERVICE             PAM, by a program that is built apart
 //	system                  the accounts of this host (see System), which host tells of
-//
-// There is no pam:, for Linux-PAM is a library of C; a checkpassword program that
-// asks PAM serves.
 func OpenSource(spec string, domains []string, host HostAccounts) (Directory, error) {
 	kind, rest, _ := strings.Cut(spec, ":")
 	if err := ValidSource(spec); err != nil {
@@ -32,8 +30,10 @@ func OpenSource(spec string, domains []string, host HostAccounts) (Directory, er
 		return OpenFile(rest, domains)
 	case "checkpassword":
 		return newCheckpassword(strings.Fields(rest))
+	case "pam":
+		return newPAM(rest)
 	case "system":
-		return newSystem(host, shadowPath, domains), nil
+		return NewSystem(host, domains), nil
 	}
 	return newDovecot(rest)
 }
@@ -45,11 +45,21 @@ func ValidSource(spec string) error {
 	case spec == "system":
 		return nil
 	case !ok || strings.TrimSpace(rest) == "":
-		return fmt.Errorf("%q is not file:PATH, checkpassword:PROGRAM, dovecot:SOCKET or system", spec)
+		return fmt.Errorf("%q is not file:PATH, checkpassword:PROGRAM, dovecot:SOCKET, pam:SERVICE or system", spec)
+	case kind == "pam":
+		return validService(rest)
 	case kind != "file" && kind != "checkpassword" && kind != "dovecot":
-		return fmt.Errorf("%q: accounts come from file, checkpassword, dovecot or system", kind)
+		return fmt.Errorf("%q: accounts come from file, checkpassword, dovecot, pam or system", kind)
 	case !filepath.IsAbs(strings.Fields(rest)[0]):
 		return fmt.Errorf("%q: is no absolute path", rest)
+	}
+	return nil
+}
+
+// validService checks the name of a service of PAM, which is that of a file.
+func validService(s string) error {
+	if s[0] == '.' || s[0] == '-' || strings.ContainsFunc(s, func(c rune) bool { return c <= ' ' || c == '/' || c == 0x7f }) {
+		return fmt.Errorf("%q: is no name of a service", s)
 	}
 	return nil
 }

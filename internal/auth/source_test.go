@@ -15,7 +15,7 @@ import (
 func TestValidSource(t *testing.T) {
 	for spec, ok := range map[string]bool{
 		"file:/etc/users": true, "checkpassword:/bin/check -s x": true, "dovecot:/run/auth": true,
-		"file:users": false, "file:": false, "file": false, "pam:dovecot": false, "system": true, "system:x": false, "checkpassword:check": false, "": false,
+		"file:users": false, "file:": false, "file": false, "pam:dovecot": true, "pam:": false, "pam:../x": false, "pam:a b": false, "pam": false, "system": true, "system:x": false, "checkpassword:check": false, "": false,
 	} {
 		if err := ValidSource(spec); (err == nil) != ok {
 			t.Errorf("ValidSource(%q) = %v", spec, err)

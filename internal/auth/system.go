@@ -25,6 +25,11 @@ type System struct {
 // shadowPath is where the passwords of a host are.
 const shadowPath = "/etc/shadow"
 
+// NewSystem makes a System for names of these domains.
+func NewSystem(host HostAccounts, domains []string) *System {
+	return newSystem(host, shadowPath, domains)
+}
+
 func newSystem(host HostAccounts, shadow string, domains []string) *System {
 	f := &File{path: shadow, parse: parseShadow, limiter: newLimiter(maxHashing()), proved: newProofs(), users: &users{}}
 	f.serve(domains)

@@ -51,7 +51,7 @@ var misuses = []misuse{
 	{name: "an aliases file that is not there", of: knowing, args: "--aliases nowhere", code: 66, says: "--aliases: nowhere: no such file"},
 	{name: "a certificate that is not there", of: daemons3, args: "--tls-cert nowhere --tls-key nowhere", code: 66, says: "--tls-cert: nowhere: no such file"},
 	{name: "another users file that is not there", of: knowing, args: "--auth file:/nowhere/at/all", code: 66, says: "/nowhere/at/all: no such file"},
-	{name: "a source of accounts that there is not", of: knowing, args: "--auth pam:dovecot", code: 64, says: "--auth: "},
+	{name: "a source of accounts that there is not", of: knowing, args: "--auth ldap:dovecot", code: 64, says: "--auth: "},
 	{name: "a port of metrics in use", of: daemons3, args: "--metrics 127.0.0.1:PORT", code: 69, says: "address already in use"},
 	{name: "metrics at no address", of: daemons3, args: "--metrics here", code: 64, says: "--metrics: "},
 	{name: "a log that goes nowhere", of: daemons3, args: "--log-to printer", code: 64, says: "--log-to: "},

@@ -29,7 +29,8 @@ type Accounts struct {
 	domains []string
 	key     []byte // see auth.File.SetKey; nil: one of each process
 	file    atomic.Pointer[auth.File]
-	more    auth.Several // of --auth
+	more    auth.Several   // of --auth
+	host    auth.Directory // who take mail while no source knows who there is
 }
 
 var _ auth.Directory = (*Accounts)(nil)
@@ -41,8 +42,10 @@ func OpenAccounts(v *config.Values, key []byte) (*Accounts, error) {
 	if err := a.Check(); err != nil {
 		return nil, status.Exit(status.ExConfig, "users", err)
 	}
+	host := auth.OfHost(v.Given("maildir"), v.String("spool"))
+	a.host = auth.NewSystem(host, a.domains)
 	for _, spec := range v.Strings("auth") {
-		d, err := auth.OpenSource(spec, a.domains, auth.OfHost(v.Given("maildir"), v.String("spool")))
+		d, err := auth.OpenSource(spec, a.domains, host)
 		if err != nil {
 			return nil, v.Unusable("auth", err)
 		}
@@ -144,7 +147,16 @@ func (a *Accounts) Lookup(ctx context.Context, name string) (auth.Account, error
 
 // Verify implements auth.Directory.
 func (a *Accounts) Verify(ctx context.Context, name, password string) (auth.Account, error) {
-	return a.all().Verify(ctx, name, password)
+	found, err := a.all().Verify(ctx, name, password)
+	if err != nil || a.KnowWho() {
+		return found, err
+	}
+	// Who logs in gets the Maildir that Recipients has mail brought to.
+	known, err := a.host.Lookup(ctx, found.Name)
+	if errors.Is(err, auth.ErrNoAccount) {
+		return found, nil
+	}
+	return known, err
 }
 
 // SCRAM implements auth.Directory.

@@ -26,8 +26,9 @@ type Conn struct {
 	draining chan struct{}
 	counts   *Counts
 
-	out     []byte // not yet written
-	pending []byte // read and not yet given, by WaitInput
+	out     *[flushSize]byte // what is not yet written; nil: nothing
+	kept    int              // so many octets
+	pending []byte           // read and not yet given, by WaitInput
 
 	mu        sync.Mutex
 	nc        net.Conn // changes once, when TLS begins
@@ -52,8 +53,6 @@ const (
 	farewell = 2 * time.Second
 	// flushSize is when output is written although more may come.
 	flushSize = 32 << 10
-	// keptSize is how much room for output a connection keeps while it waits.
-	keptSize = 4 << 10
 )
 
 // newConn makes a Conn of a connection. A PROXY header may still have to come.

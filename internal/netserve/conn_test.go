@@ -92,6 +92,28 @@ func TestWritesArePutTogether(t *testing.T) {
 	}
 }
 
+// Output of any length comes as it was written, and one who waits has no room for it.
+func TestOutputTakesRoomOnlyWhileThereIsSome(t *testing.T) {
+	c, _ := pair()
+	w := &writes{Conn: c.nc}
+	c.nc = w
+	var want strings.Builder
+	for i, n := range []int{1, flushSize - 1, 1, flushSize, 5, flushSize - 5, flushSize + 1, 0, 3} {
+		part := strings.Repeat(string(rune('a'+i)), n)
+		want.WriteString(part)
+		if got, err := c.Write([]byte(part)); got != n || err != nil {
+			t.Errorf("write %d: %d, %v", n, got, err)
+		}
+	}
+	c.Read(make([]byte, 1))
+	if w.all.String() != want.String() {
+		t.Errorf("%d octets of %d, or others", w.all.Len(), want.Len())
+	}
+	if c.out != nil || c.kept != 0 {
+		t.Errorf("there is room for output while nothing is to be written")
+	}
+}
+
 func TestWaitInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, client := pair()

@@ -3,6 +3,7 @@ package netserve
 import (
 	"errors"
 	"os"
+	"sync"
 	"time"
 )
 
@@ -39,7 +40,7 @@ func (c *Conn) Read(p []byte) (int, error) {
 		c.pending = c.pending[n:]
 		return n, nil
 	}
-	if err := c.rest(); err != nil {
+	if err := c.Flush(); err != nil {
 		return 0, err
 	}
 	if err := c.armRead(); err != nil {
@@ -88,9 +89,13 @@ func (c *Conn) armHandshake() error {
 	return c.nc.SetDeadline(time.Now().Add(handshakeTimeout))
 }
 
+// outputs are where output is kept. A connection has one only while something is
+// kept, for those that wait are many.
+var outputs = sync.Pool{New: func() any { return new([flushSize]byte) }}
+
 // Write keeps output until the next Read or Flush, or until it is much.
 func (c *Conn) Write(p []byte) (int, error) {
-	if len(c.out)+len(p) > flushSize {
+	if c.kept+len(p) > flushSize {
 		if err := c.Flush(); err != nil {
 			return 0, err
 		}
@@ -98,30 +103,21 @@ func (c *Conn) Write(p []byte) (int, error) {
 			return len(p), c.write(p)
 		}
 	}
-	c.out = append(c.out, p...)
+	if c.out == nil {
+		c.out = outputs.Get().(*[flushSize]byte)
+	}
+	c.kept += copy(c.out[c.kept:], p)
 	return len(p), nil
 }
 
 // Flush writes what is kept.
 func (c *Conn) Flush() error {
-	if len(c.out) == 0 {
+	if c.out == nil {
 		return nil
 	}
-	out := c.out
-	c.out = c.out[:0]
-	if cap(out) > flushSize {
-		c.out = nil
-	}
-	return c.write(out)
-}
-
-// rest is Flush before a wait, which may be long: sessions that wait are many, and
-// keep no large buffers.
-func (c *Conn) rest() error {
-	err := c.Flush()
-	if cap(c.out) > keptSize {
-		c.out = nil
-	}
+	err := c.write(c.out[:c.kept])
+	outputs.Put(c.out)
+	c.out, c.kept = nil, 0
 	return err
 }
 
@@ -152,7 +148,7 @@ func (c *Conn) WaitInput(wake <-chan struct{}) (bool, error) {
 	if len(c.pending) > 0 {
 		return true, nil
 	}
-	if err := c.rest(); err != nil {
+	if err := c.Flush(); err != nil {
 		return false, err
 	}
 	if err := c.armRead(); err != nil {

@@ -84,7 +84,6 @@ func (s *session) appendOptions() (flags mailbox.Flags, keywords []string, date 
 	if c, perr := s.in.Peek(); perr == nil && c == '(' {
 		names, err := s.flagList(false)
 		if err == nil {
-			names = slices.DeleteFunc(names, func(n string) bool { return strings.EqualFold(n, `\Recent`) })
 			flags, keywords, err = parseFlags(names)
 		}
 		if err == nil {
@@ -99,7 +98,7 @@ func (s *session) appendOptions() (flags mailbox.Flags, keywords []string, date 
 		if err != nil {
 			return 0, nil, date, err
 		}
-		if date, err = time.Parse(imapwire.DateTime, text); err != nil {
+		if date, err = imapwire.ParseTime(text); err != nil {
 			return 0, nil, date, bad("that is no date-time")
 		}
 		if err := s.sp(); err != nil {

@@ -239,7 +239,7 @@ func (c *catenation) section(u partURL) (section, error) {
 	}
 	s := &session{in: imapwire.NewReader(strings.NewReader(text + "\r\n"))}
 	s.in.Continue = func() error { return errURL }
-	sec, err := s.readSection(false)
+	sec, err := s.readSection("BODY[")
 	if err != nil {
 		return sec, errURL
 	}

@@ -3,6 +3,7 @@ package imapsrv
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 
 	"postbag/internal/imapwire"
@@ -250,9 +251,8 @@ func (s *session) nstring() (string, error) {
 
 // doEnable turns extensions on (RFC 5161).
 func (s *session) doEnable() (string, error) {
-	var on []string
-	asked := 0
-	for ; !s.in.AtEnd(); asked++ {
+	var asked []string
+	for first := true; first || !s.in.AtEnd(); first = false {
 		if err := s.sp(); err != nil {
 			return "", err
 		}
@@ -260,16 +260,19 @@ func (s *session) doEnable() (string, error) {
 		if err != nil {
 			return "", err
 		}
-		if name = s.enable(strings.ToUpper(name)); name != "" {
-			on = append(on, " "+name)
+		if name = strings.ToUpper(name); !slices.Contains(asked, name) {
+			asked = append(asked, name)
 		}
-	}
-	if asked == 0 {
-		return "", bad("ENABLE what?")
 	}
 	if err := s.crlf(); err != nil {
 		return "", err
 	}
-	s.line("* ENABLED" + strings.Join(on, ""))
+	on := ""
+	for _, name := range asked {
+		if name = s.enable(name); name != "" {
+			on += " " + name
+		}
+	}
+	s.line("* ENABLED" + on)
 	return "done", nil
 }

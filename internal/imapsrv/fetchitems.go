@@ -30,7 +30,7 @@ func withItem(items []item, name string) []item {
 func (s *session) fetchItems() ([]item, error) {
 	var items []item
 	if c, err := s.in.Peek(); err == nil && c == '(' {
-		err := s.in.List(func() error {
+		err := s.in.Members(func() error {
 			it, err := s.listedItem()
 			items = append(items, it)
 			return err
@@ -77,7 +77,7 @@ func (s *session) fetchItem() (item, error) {
 	if sectioned && s.in.Accept('[') {
 		it.name += "["
 		it.peek = it.peek || it.name == "BINARY.SIZE["
-		it.section, err = s.readSection(it.name != "BODY[")
+		it.section, err = s.readSection(it.name)
 		return it, err
 	}
 	if it.peek || !strings.Contains(plainItems, " "+it.name+" ") && macros[it.name] == nil {

@@ -241,7 +241,7 @@ func (s *session) patterns(l *listing, ref string) error {
 		return err
 	}
 	if c, err := s.in.Peek(); err == nil && c == '(' {
-		return s.in.List(func() error { return s.onePattern(l, ref) })
+		return s.in.Members(func() error { return s.onePattern(l, ref) })
 	}
 	return s.onePattern(l, ref)
 }

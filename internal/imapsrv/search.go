@@ -231,8 +231,9 @@ func (s *session) readQuestion(q *question) error {
 	if q.esearch && q.returns == nil && !q.save && !q.update {
 		q.returns = []string{"ALL"}
 	}
-	q.c, err = keys.all()
-	s.noteModSeq(q, keys)
+	if q.c, err = keys.all(); err == nil {
+		s.noteModSeq(q, keys)
+	}
 	return err
 }
 
@@ -283,7 +284,9 @@ func (s *session) readReturn(q *question) error {
 		default:
 			return bad("RETURN has no " + name)
 		}
-		q.returns = append(q.returns, name)
+		if !q.asks(name) {
+			q.returns = append(q.returns, name)
+		}
 		return nil
 	})
 	if err == nil && q.asks("ALL") && q.asks("PARTIAL") {

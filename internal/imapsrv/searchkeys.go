@@ -207,7 +207,7 @@ func (s *keyReader) setOrList(depth int) (search.Criteria, error) {
 		return s.setKey(false)
 	}
 	var all search.And
-	err := s.in.List(func() error {
+	err := s.in.Members(func() error {
 		c, err := s.anyKey(depth + 1)
 		all = append(all, c)
 		return err

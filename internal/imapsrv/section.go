@@ -29,23 +29,15 @@ const (
 	maxFields = 1000
 )
 
-// readSection reads what follows "[". Binary ones have no text.
-func (s *session) readSection(binary bool) (section, error) {
-	sec := section{size: -1}
+// readSection reads what follows "[" of an item. Binary ones have no text.
+func (s *session) readSection(item string) (section, error) {
+	sec, binary := section{size: -1}, item != "BODY["
 	word, err := s.itemName()
 	if err != nil {
 		return sec, err
 	}
-	for word != "" {
-		number, rest, _ := strings.Cut(word, ".")
-		n, nerr := strconv.ParseUint(number, 10, 31)
-		if nerr != nil || n == 0 {
-			break
-		}
-		if sec.path = append(sec.path, int(n)); len(sec.path) > maxPath {
-			return sec, bad("section is nested too deep")
-		}
-		word = rest
+	if sec.path, word = sectionPath(word); len(sec.path) > maxPath {
+		return sec, bad("section is nested too deep")
 	}
 	switch sec.text = word; {
 	case word == "", !binary && (word == "HEADER" || word == "TEXT" || word == "MIME" && len(sec.path) > 0):
@@ -59,17 +51,30 @@ func (s *session) readSection(binary bool) (section, error) {
 	if err := s.in.Expect(']'); err != nil {
 		return sec, err
 	}
-	if s.in.Accept('<') {
+	if item != "BINARY.SIZE[" && s.in.Accept('<') {
 		return sec, s.partial(&sec)
 	}
 	return sec, nil
+}
+
+// sectionPath cuts the numbers of parts off a section.
+func sectionPath(word string) (path []int, text string) {
+	for word != "" && word[0] != '0' {
+		number, rest, more := strings.Cut(word, ".")
+		n, err := strconv.ParseUint(number, 10, 31)
+		if err != nil || more && rest == "" {
+			break
+		}
+		path, word = append(path, int(n)), rest
+	}
+	return path, word
 }
 
 func (s *session) headerFields(sec *section) error {
 	if err := s.sp(); err != nil {
 		return err
 	}
-	return s.in.List(func() error {
+	return s.in.Members(func() error {
 		name, err := s.in.Astring()
 		if sec.fields = append(sec.fields, name); len(sec.fields) > maxFields {
 			return bad("too many header fields")
@@ -334,11 +339,8 @@ func (f *fetching) addSection(it item) error {
 	}
 	sp, err := f.source.find(it.section)
 	if errors.Is(err, errNoSection) {
-		if it.name == "BINARY.SIZE[" {
-			return bad("no such section")
-		}
 		f.name(label)
-		f.b = append(f.b, "NIL"...)
+		f.b = append(f.b, missing(it.name)...)
 		return nil
 	}
 	if err != nil {
@@ -363,6 +365,15 @@ func (f *fetching) addSection(it item) error {
 		return &connError{err} // the literal has been announced
 	}
 	return f.stream(r, size)
+}
+
+// missing stands for a section that is not there: as BINARY it is NIL, and so has
+// no size.
+func missing(item string) string {
+	if item == "BINARY.SIZE[" {
+		return "0"
+	}
+	return "NIL"
 }
 
 // clip applies a partial fetch to what has size octets.
@@ -429,7 +440,16 @@ func (f *fetching) addBinary(it item, label string, sp span) error {
 		return nil
 	}
 	from, size := clip(int64(len(text)), it.section)
-	f.b = fmt.Appendf(f.b, "~{%d}\r\n", size)
-	f.b = append(f.b, text[from:from+size]...)
+	f.binary(text[from : from+size])
 	return nil
+}
+
+// binary writes a literal, which tells that there is a NUL in it (RFC 9051 section
+// 7.5.2).
+func (f *fetching) binary(text []byte) {
+	if bytes.IndexByte(text, 0) >= 0 {
+		f.b = append(f.b, '~')
+	}
+	f.b = fmt.Appendf(f.b, "{%d}\r\n", len(text))
+	f.b = append(f.b, text...)
 }

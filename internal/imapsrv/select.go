@@ -295,8 +295,8 @@ func (s *session) appendFlags(b []byte, l *mailbox.Letter) []byte {
 	return append(b, ')')
 }
 
-// parseFlags sorts flags into system flags and keywords. Unknown system flags
-// are an error, \Recent and \* cannot be set.
+// parseFlags sorts flags into system flags and keywords. System flags that cannot
+// be set, as \Recent, are passed over (RFC 9051 section 7.1, PERMANENTFLAGS).
 func parseFlags(names []string) (flags mailbox.Flags, keywords []string, err error) {
 next:
 	for _, name := range names {
@@ -307,7 +307,7 @@ next:
 			}
 		}
 		if strings.HasPrefix(name, `\`) {
-			return 0, nil, bad("flag " + name + " is not known, or cannot be set")
+			continue
 		}
 		if len(name) > maxKeyword {
 			return 0, nil, no("[LIMIT] keyword is too long")

@@ -55,8 +55,9 @@ func (s *session) charsetAndKeys(q *question) error {
 	if err != nil {
 		return err
 	}
-	q.c, err = r.all()
-	s.noteModSeq(q, r)
+	if q.c, err = r.all(); err == nil {
+		s.noteModSeq(q, r)
+	}
 	return err
 }
 

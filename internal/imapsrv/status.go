@@ -13,7 +13,7 @@ var statusNames = []string{"MESSAGES", "RECENT", "UIDNEXT", "UIDVALIDITY", "UNSE
 
 func (s *session) statusItems() ([]string, error) {
 	var items []string
-	err := s.in.List(func() error {
+	err := s.in.Members(func() error {
 		name, err := s.in.Atom()
 		if err != nil {
 			return err
@@ -22,10 +22,9 @@ func (s *session) statusItems() ([]string, error) {
 		if !slices.Contains(statusNames, name) {
 			return bad("STATUS has no item " + name)
 		}
-		if name == "HIGHESTMODSEQ" {
-			s.useModSeq()
+		if !slices.Contains(items, name) {
+			items = append(items, name)
 		}
-		items = append(items, name)
 		return nil
 	})
 	return items, err
@@ -51,6 +50,9 @@ func (s *session) doStatus() (string, error) {
 
 // statusOf writes a STATUS response.
 func (s *session) statusOf(name string, items []string) error {
+	if slices.Contains(items, "HIGHESTMODSEQ") {
+		s.useModSeq()
+	}
 	folder, err := s.tree.Open(s.ctx, name)
 	if err != nil {
 		return err

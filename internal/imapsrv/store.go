@@ -107,8 +107,6 @@ func (s *session) storeItem() (string, error) {
 }
 
 func flagChange(item string, names []string) (c mailbox.FlagChange, err error) {
-	// Clients send back what they were told, \Recent too.
-	names = slices.DeleteFunc(names, func(n string) bool { return strings.EqualFold(n, `\Recent`) })
 	flags, keywords, err := parseFlags(names)
 	if err != nil {
 		return c, err

@@ -64,6 +64,11 @@ func AppendNString(b []byte, s *string, utf8 bool) []byte {
 	return AppendString(b, *s, utf8)
 }
 
+// ParseTime reads an INTERNALDATE. A leap second is taken for the one before it.
+func ParseTime(text string) (time.Time, error) {
+	return time.Parse(DateTime, strings.Replace(text, ":60 ", ":59 ", 1))
+}
+
 // AppendTime writes an INTERNALDATE.
 func AppendTime(b []byte, t time.Time) []byte {
 	b = append(b, '"')

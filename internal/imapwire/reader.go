@@ -329,6 +329,16 @@ func (r *Reader) List(each func() error) error {
 	}
 }
 
+// Members reads a list in parentheses that must have a member.
+func (r *Reader) Members(each func() error) error {
+	n := 0
+	err := r.List(func() error { n++; return each() })
+	if err == nil && n == 0 {
+		err = bad("the list is empty")
+	}
+	return err
+}
+
 // Line reads a whole line: a response of SASL.
 func (r *Reader) Line() (string, error) {
 	s, err := r.word(func(c byte) bool { return c != '\r' && c != '\n' })

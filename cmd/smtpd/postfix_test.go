@@ -31,7 +31,8 @@ var letters = map[string]string{
 // TestPostfixIsTheNextHost sends each letter to a Postfix, found by its MX, with
 // all that it offers and with nothing.
 func TestPostfixIsTheNextHost(t *testing.T) {
-	peer := mailtest.StartPostfix(t, 1)
+	peer := &mailtest.Postfix{Next: 1}
+	peer.Start(t)
 	dns, err := mailtest.StartDNS("local.test. 60 IN MX 10 mx.local.test.", "mx.local.test. 60 IN A 127.0.0.1")
 	if err != nil {
 		t.Fatal(err)
@@ -82,7 +83,8 @@ func TestPostfixIsTheHostBefore(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	peer := mailtest.StartPostfix(t, next)
+	peer := &mailtest.Postfix{Next: next}
+	peer.Start(t)
 	for subject, body := range letters {
 		send(t, fmt.Sprintf("127.0.0.1:%d", peer.Port), []string{"ann@example.org", "nobody@example.org"}, subject, body)
 	}

@@ -154,12 +154,19 @@ func (s PostfixSetup) Idle() bool {
 	return true
 }
 
-// A Postfix is one on loopback ports. Mail for user@local.test goes into Maildir;
-// other names of that domain are unknown; all else goes to Next.
+// A Postfix is one on loopback ports. Mail for user@local.test and user@auth.test
+// goes into Maildir; other names of these domains are unknown; what is for login.test goes to Login,
+// with TLS that is demanded and a login; all else to Next.
 type Postfix struct {
+	Next, Login int    // ports of the loopback
+	User        string // logs in at Login
+	Password    string
+
 	Port    int // everything that it offers
-	Plain   int // without CHUNKING, PIPELINING, 8BITMIME, STARTTLS and SMTPUTF8
+	Plain   int // without CHUNKING, PIPELINING, 8BITMIME, DSN, STARTTLS and SMTPUTF8
+	Submit  int // demands TLS and a login: user, with the password "secret"
 	Maildir string
+	Cert    string // of mx.local.test and localhost
 	Log     string
 }
 
@@ -173,50 +180,95 @@ smtpd_relay_restrictions = permit_mynetworks, reject
 smtpd_recipient_restrictions = reject_unlisted_recipient, permit_mynetworks, reject
 default_transport = smtp:[127.0.0.1]:NEXT
 relay_transport = smtp:[127.0.0.1]:NEXT
-virtual_mailbox_domains = local.test
-virtual_mailbox_maps = inline:{user@local.test=user/}
+transport_maps = inline:{login.test=login:[127.0.0.1]:LOGIN}
+virtual_mailbox_domains = local.test, auth.test
+virtual_mailbox_maps = inline:{user@local.test=user/, user@auth.test=user/}
+smtp_sasl_password_maps = inline:{[127.0.0.1]:LOGIN=USER:PASSWORD}
+smtp_sasl_tls_security_options = noanonymous
+smtpd_sasl_type = dovecot
+smtpd_sasl_path = SASL
+smtpd_tls_auth_only = yes
+smtpd_tls_received_header = yes
 `
 
-// StartPostfix starts one whose next host for all other mail listens on that port
-// of the loopback. The test is skipped where Postfix cannot run.
-func StartPostfix(t testing.TB, next int) *Postfix {
+// Start starts it, and a Dovecot to ask about passwords. The test is skipped where
+// they cannot run.
+func (p *Postfix) Start(t *testing.T) {
 	t.Helper()
 	if err := HavePostfix(); err != nil {
 		t.Skip(err)
 	}
 	// Its daemons are other users: the directories of t.TempDir are closed to them.
-	dir, err := os.MkdirTemp("", "postbag-postfix")
-	check(t, err)
-	t.Cleanup(func() { os.RemoveAll(dir) })
-	check(t, os.Chmod(dir, 0o755))
-	p := &Postfix{Port: freePort(t), Plain: freePort(t), Maildir: filepath.Join(dir, "mail/user"), Log: filepath.Join(dir, "log")}
-	s := PostfixSetup{
-		Dir: dir, Owner: "postfix", Main: strings.ReplaceAll(peerMain, "NEXT", strconv.Itoa(next)),
-		Services: []string{
-			fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", p.Port),
-			fmt.Sprintf("127.0.0.1:%d inet n - n - - smtpd", p.Plain),
-			"  -o smtpd_discard_ehlo_keywords=chunking,pipelining,8bitmime,starttls,smtputf8",
-		},
-	}
+	dir := RootDir(t)
+	p.Port, p.Plain, p.Submit = FreePort(t), FreePort(t), FreePort(t)
+	p.Maildir, p.Log, p.Cert = filepath.Join(dir, "mail/user"), filepath.Join(dir, "log"), filepath.Join(dir, "cert.pem")
+	words := strings.NewReplacer("NEXT", strconv.Itoa(p.Next), "LOGIN", strconv.Itoa(p.Login), "USER", p.User, "PASSWORD", p.Password, "SASL", passwords(t))
+	s := PostfixSetup{Dir: dir, Owner: "postfix", Main: words.Replace(peerMain), Services: p.services()}
 	makePair(t, dir)
 	check(t, s.Start())
 	t.Cleanup(s.Stop)
 	for range 100 {
-		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Plain)); err == nil {
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", p.Submit)); err == nil {
 			c.Close()
-			return p
+			return
 		}
 		time.Sleep(100 * time.Millisecond)
 	}
 	t.Fatal("postfix does not listen")
-	return nil
+}
+
+func (p *Postfix) services() []string {
+	const listener = "127.0.0.1:%d inet n - n - - smtpd"
+	return []string{
+		fmt.Sprintf(listener, p.Port),
+		fmt.Sprintf(listener, p.Plain),
+		"  -o smtpd_discard_ehlo_keywords=chunking,pipelining,8bitmime,dsn,starttls,smtputf8",
+		fmt.Sprintf(listener, p.Submit),
+		"  -o smtpd_tls_security_level=encrypt -o smtpd_sasl_auth_enable=yes -o smtpd_relay_restrictions=permit_sasl_authenticated,reject",
+		"  -o smtpd_recipient_restrictions=permit_sasl_authenticated,reject",
+		"login unix - - n - - smtp",
+		"  -o smtp_sasl_auth_enable=yes -o smtp_tls_security_level=encrypt",
+	}
+}
+
+// passwords starts a Dovecot that knows user, and gives the socket where it is
+// asked.
+func passwords(t *testing.T) string {
+	t.Helper()
+	root := StartDovecot(t, map[string]string{"conf": `base_dir = ROOT/run
+log_path = ROOT/log
+ssl = no
+protocols =
+auth_mechanisms = plain login
+passdb {
+  driver = static
+  args = user=user password=secret
+}
+service auth {
+  unix_listener ROOT/asked {
+    mode = 0666
+  }
+}
+service stats {
+  unix_listener stats-writer {
+    mode = 0600
+  }
+}
+`}, func(root string) bool {
+		c, err := net.Dial("unix", filepath.Join(root, "asked"))
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	})
+	return filepath.Join(root, "asked")
 }
 
 // makePair makes the certificate of the peer.
 func makePair(t testing.TB, dir string) {
 	t.Helper()
 	pair := exec.Command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=mx.local.test",
-		"-addext", "subjectAltName=DNS:mx.local.test", "-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
+		"-addext", "subjectAltName=DNS:mx.local.test,DNS:localhost", "-keyout", dir+"/key.pem", "-out", dir+"/cert.pem")
 	if out, err := pair.CombinedOutput(); err != nil {
 		t.Fatalf("openssl: %v: %s", err, out)
 	}
@@ -227,7 +279,8 @@ func makePair(t testing.TB, dir string) {
 	check(t, os.WriteFile(dir+"/pair.pem", append(key, cert...), 0o600))
 }
 
-func freePort(t testing.TB) int {
+// FreePort is a port of the loopback that nobody has taken.
+func FreePort(t testing.TB) int {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	check(t, err)

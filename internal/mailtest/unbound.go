@@ -31,7 +31,7 @@ func StartUnbound(t testing.TB, zones ...Zone) string {
 		}
 	}
 	dir := t.TempDir()
-	port := freePort(t)
+	port := FreePort(t)
 	conf := fmt.Sprintf(`server:
 	interface: 127.0.0.1
 	port: %d

@@ -84,10 +84,11 @@ func (p *OpenSMTPD) Start(t *testing.T) {
 // furnish makes the directories that it sees in place of the system's.
 func (p *OpenSMTPD) furnish(t *testing.T) {
 	t.Helper()
-	for _, dir := range []string{"etc", "lib/opensmtpd/empty", "spool/smtpd", "run", "libexec", "home"} {
+	for _, dir := range []string{"etc/ssl/certs", "lib/opensmtpd/empty", "spool/smtpd", "run", "libexec", "home"} {
 		check(t, os.MkdirAll(filepath.Join(p.dir, dir), 0o755))
 	}
 	check(t, os.Chmod(filepath.Join(p.dir, "spool/smtpd"), 0o711))
+	check(t, os.Symlink(p.Cert, filepath.Join(p.dir, "etc/ssl/certs/ca-certificates.crt")))
 	check(t, os.Chown(filepath.Join(p.dir, "home"), 61003, 61003))
 	check(t, os.CopyFS(filepath.Join(p.dir, "libexec"), os.DirFS(opensmtpdRoot+"/usr/libexec")))
 	hash := strings.TrimSpace(run(t, p.dir, "openssl", "passwd", "-6", "secret"))

@@ -18,7 +18,7 @@ const (
 	Failed    = "failed"    // some recipients will not get the letter
 	Delayed   = "delayed"   // some have not got it yet
 	Delivered = "delivered" // some got it, and the sender asked to be told
-	Relayed   = "relayed"   // it is on its way to some, in the hands of others, and the sender asked for a time
+	Relayed   = "relayed"   // it is on its way to some, in the hands of others, and the sender asked for a time, or to be told
 )
 
 // A Report is a delivery status notification: a letter from the mail system
@@ -135,7 +135,8 @@ func (r Report) words(w *bufio.Writer) {
 	case Delivered:
 		io.WriteString(w, "Your message was delivered to the recipients below, as you asked to be told.\n")
 	case Relayed:
-		io.WriteString(w, "Your message for the recipients below was passed on to other hosts.\nWhether it arrives in the time you wanted is in their hands.\n")
+		io.WriteString(w, "Your message for the recipients below was passed on to other hosts.\n"+
+			ifElse(r.DeliverBy.IsZero(), "They may not tell you whether it arrives.\n", "Whether it arrives in the time you wanted is in their hands.\n"))
 	default:
 		io.WriteString(w, "Your message could not be delivered to one or more recipients.\n")
 		if r.Original != nil {

@@ -16,12 +16,13 @@ type attempt struct {
 	l *spool.Locked
 	e *spool.Entry
 
-	mu     sync.Mutex // of l, and of what follows: groups end on their own
-	eager  bool       // suspended destinations are tried, too
-	left   []int      // of each recipient: destinations that have not ended
-	failed error      // of the first record that could not be made
-	parked []string   // destinations without a free slot
-	began  bool       // something was tried, or nothing had to be
+	mu      sync.Mutex // of l, and of what follows: groups end on their own
+	eager   bool       // suspended destinations are tried, too
+	left    []int      // of each recipient: destinations that have not ended
+	several []bool     // of each: it leads to several addresses, lists apart
+	failed  error      // of the first record that could not be made
+	parked  []string   // destinations without a free slot
+	began   bool       // something was tried, or nothing had to be
 }
 
 // attempt makes one at a message. It returns when the next is due, zero for

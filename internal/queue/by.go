@@ -35,7 +35,7 @@ func (a *attempt) notAfterBy(next time.Time) time.Time {
 // was late when it came was told of by who sent it (RFC 2852 section 4.1).
 func (a *attempt) warnAt() time.Time {
 	switch {
-	case a.e.ByMode != "" && !a.e.Returned() && a.e.By.After(a.e.Arrived):
+	case a.timed():
 		return a.e.By
 	case a.DelayWarning > 0:
 		return a.e.Begin().Add(a.DelayWarning)
@@ -43,14 +43,23 @@ func (a *attempt) warnAt() time.Time {
 	return time.Time{}
 }
 
+// timed says that the sender wants to be told when the letter is not delivered by a
+// time that lay before it.
+func (a *attempt) timed() bool {
+	return a.e.ByMode != "" && !a.e.Returned() && a.e.By.After(a.e.Arrived)
+}
+
+// late says that this time has passed.
+func (a *attempt) late() bool { return a.timed() && !a.now().Before(a.e.By) }
+
 // tells says whether the sender hears that a host has the letter: one that does not
-// know by when it shall be delivered, or any if he follows its way (RFC 2852 section
-// 4.1.4).
+// know by when it shall be delivered, while there is time, or any if he follows its way
+// (RFC 2852 section 4.1.4).
 func (a *attempt) tells(t *target, o deliver.Outcome) bool {
 	if a.e.ByMode == "" || o.Err != nil || o.Host == "" || !t.dest.Sender.IsNull() {
 		return false
 	}
-	return a.e.Traced() || !o.Timely
+	return a.e.Traced() || !o.Timely && a.now().Before(a.e.By)
 }
 
 // relayed says that the sender hears of a recipient that other hosts have got the

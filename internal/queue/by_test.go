@@ -64,6 +64,10 @@ func TestTheSenderIsToldWhenTheTimeHasPassed(t *testing.T) {
 	} {
 		w := newWorld(t)
 		w.runner.DelayWarning = 4 * time.Hour
+		status := "Status: 4.2.0\n" // as the host has said
+		if c.told == c.by {
+			status = "Status: 4.4.7\n" // RFC 2852 section 4.1.3
+		}
 		w.by(c.by, "N", "wait@far.example", c.notify)
 		arrived, told := w.now, time.Duration(0)
 		for at := time.Duration(0); at < 24*time.Hour; at += 10 * time.Minute {
@@ -73,7 +77,7 @@ func TestTheSenderIsToldWhenTheTimeHasPassed(t *testing.T) {
 				told = at
 			}
 		}
-		if got := w.box("bob"); told != c.told || c.told > 0 && (len(got) != 1 || !strings.Contains(got[0], "Action: delayed\n")) {
+		if got := w.box("bob"); told != c.told || c.told > 0 && (len(got) != 1 || !strings.Contains(got[0], "Action: delayed\n"+status)) {
 			t.Errorf("%s: told after %v, want %v; %d reports", name, told, c.told, len(got))
 		}
 		if len(w.queued()) != 1 {
@@ -96,9 +100,16 @@ func TestTheSenderHearsOfRelaying(t *testing.T) {
 		"not one who wants to hear nothing":        {"NT", "eve@far.example", "NEVER", 0},
 		"once, with success":                       {"NT", "eve@far.example", "SUCCESS", 1},
 		"nothing of Maildirs":                      {"NT", "team@here.example", "", 0},
+		"nothing when it is late":                  {"N-", "eve@far.example", "", 0},
+		"but of the way":                           {"NT-", "eve@far.example", "", 1},
 	} {
 		w := newWorld(t)
-		w.by(time.Hour, c.mode, c.to, c.notify)
+		mode, late := strings.CutSuffix(c.mode, "-")
+		left := time.Hour
+		if late {
+			left = -time.Hour
+		}
+		w.by(left, mode, c.to, c.notify)
 		w.once()
 		w.once()
 		got := 0

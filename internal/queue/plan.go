@@ -22,7 +22,7 @@ type target struct {
 // the recipients leads there; one that any of them has reached counts for all.
 func (a *attempt) plan(ctx context.Context) (targets []*target, events []spool.Event) {
 	byName := map[string]*target{}
-	a.left = make([]int, len(a.e.To))
+	a.left, a.several = make([]int, len(a.e.To)), make([]bool, len(a.e.To))
 	lead := func(i int, d recipient.Destination) {
 		a.left[i]++
 		t := byName[d.Name]
@@ -37,6 +37,7 @@ func (a *attempt) plan(ctx context.Context) (targets []*target, events []spool.E
 			continue
 		}
 		dests, err := a.Resolver.Resolve(ctx, a.e.From, a.e.To[i].Address)
+		a.several[i] = ownOf(dests) > 1
 		for _, d := range append(dests, a.interrupted(i, dests)...) {
 			if !a.ended(i, d.Name) {
 				lead(i, d)
@@ -52,6 +53,16 @@ func (a *attempt) plan(ctx context.Context) (targets []*target, events []spool.E
 		}
 	}
 	return targets, events
+}
+
+// ownOf counts destinations that are no members of a list.
+func ownOf(dests []recipient.Destination) (n int) {
+	for _, d := range dests {
+		if d.Sender.IsNull() {
+			n++
+		}
+	}
+	return n
 }
 
 // interrupted are Maildirs into which a crash has left a letter half-way, and to

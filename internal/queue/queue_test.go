@@ -41,7 +41,7 @@ func (f fakeResolver) Resolve(_ context.Context, _, a address.Address) ([]recipi
 		return []recipient.Destination{box("ann"), box("bob")}, nil
 	case "list":
 		all := []recipient.Destination{box("ann")}
-		for _, member := range []string{"no@far.example", "yes@far.example"} {
+		for _, member := range []string{"no@far.example", "yes@far.example", "reporting@far.example"} {
 			r, _ := route.ParseURL("mx:")
 			all = append(all, recipient.Destination{Name: "remote:" + member, Address: addr(member), Route: r, UID: -1})
 		}
@@ -58,6 +58,13 @@ func (f fakeResolver) Resolve(_ context.Context, _, a address.Address) ([]recipi
 		for domain, owner := range map[string]string{"far.example": "bob@here.example", "inner.example": "ann@here.example", "own.example": ""} {
 			r, _ := route.ParseURL("mx:")
 			all = append(all, recipient.Destination{Name: "remote:" + who + "@" + domain, Address: addr(who + "@" + domain), Route: r, UID: -1, Sender: addr(owner)})
+		}
+		return all, nil
+	case "pair", "mda":
+		url, all := map[string]string{"pair": "mx:", "mda": "lmtp://127.0.0.1:24"}[a.Local], []recipient.Destination{}
+		for _, to := range map[string][]string{"pair": {"eve@far.example", "reporting@near.example"}, "mda": {"x@far.example"}}[a.Local] {
+			r, _ := route.ParseURL(url)
+			all = append(all, recipient.Destination{Name: "remote:" + to, Address: addr(to), Route: r, UID: -1})
 		}
 		return all, nil
 	case "away":
@@ -78,7 +85,12 @@ type fakeRemote struct {
 	hang  chan struct{}
 }
 
-func (f *fakeRemote) Key(d recipient.Destination) string { return d.Address.Domain }
+func (f *fakeRemote) Key(d recipient.Destination) string {
+	if d.Route.Kind == route.LMTP {
+		return d.Route.String()
+	}
+	return d.Address.Domain
+}
 
 func (f *fakeRemote) Send(ctx context.Context, d recipient.Destination, m deliver.Mail, to []spool.Recipient) []deliver.Outcome {
 	if f.hang != nil {
@@ -98,7 +110,7 @@ func (f *fakeRemote) Send(ctx context.Context, d recipient.Destination, m delive
 		f.mu.Lock()
 		f.from = append(f.from, fmt.Sprintf("%s <%s> %s%s%s", r.Address, m.From, m.EnvID, r.Notify, r.Orig))
 		f.mu.Unlock()
-		o := deliver.Outcome{Host: "mx." + r.Address.Domain, Reply: "250 ok", Timely: r.Address.Local == "timely"}
+		o := deliver.Outcome{Host: "mx." + r.Address.Domain, Reply: "250 ok", Timely: r.Address.Local == "timely", Reports: r.Address.Local == "reporting"}
 		switch r.Address.Local {
 		case "no":
 			o.Err, o.Reply = status.Perm("send", "5.1.1", "550 5.1.1 who", nil), "550 5.1.1 who"

@@ -61,24 +61,23 @@ func (a *attempt) report(ctx context.Context) error {
 // those of no list under "". One that leads through several lists is under each.
 func (a *attempt) unreported() (failed map[string][]int, delivered, passed []int) {
 	for i, state := range a.e.Progress.Rcpts {
-		switch to := a.e.To[i]; {
-		case !state.Settled || state.Reported:
-		case state.Failure == nil:
-			if wants(to, "SUCCESS") && !takenOver(state) {
-				delivered = append(delivered, i)
-			} else if relayed(to, state) {
-				passed = append(passed, i)
+		if !state.Settled || state.Reported {
+			continue
+		}
+		for _, list := range owners(state) {
+			if to := a.e.To[i]; list == "" && to.Notify != "" && !wants(to, "FAILURE") {
+				continue
 			}
-		default:
-			for _, list := range owners(state) {
-				if list == "" && to.Notify != "" && !wants(to, "FAILURE") {
-					continue
-				}
-				if failed == nil {
-					failed = map[string][]int{}
-				}
-				failed[list] = append(failed[list], i)
+			if failed == nil {
+				failed = map[string][]int{}
 			}
+			failed[list] = append(failed[list], i)
+		}
+		switch a.succeeded(i) {
+		case message.Delivered:
+			delivered = append(delivered, i)
+		case message.Relayed:
+			passed = append(passed, i)
 		}
 	}
 	return failed, delivered, passed
@@ -93,16 +92,6 @@ func owners(state spool.State) (all []string) {
 		}
 	}
 	return all
-}
-
-// takenOver reports whether other hosts will tell of the delivery.
-func takenOver(state spool.State) bool {
-	for _, e := range state.Dests {
-		if e.Kind == spool.Delivered && !e.Took {
-			return false
-		}
-	}
-	return true
 }
 
 // tell writes reports, and records them together: what several are told of is
@@ -341,11 +330,14 @@ func (a *attempt) rcptText(n notice, i int) message.ReportRecipient {
 		Final: to.Address, Orig: to.Orig, Action: n.kind, Status: last.Status,
 		RemoteMTA: hostName(last.Host), Diagnostic: last.Reply, LastAttempt: last.Time,
 	}
-	switch {
-	case n.kind == message.Delayed:
+	switch n.kind {
+	case message.Delayed:
 		r.WillRetryUntil = a.end()
-	case n.kind != message.Failed && slices.ContainsFunc(hosts(state), func(h string) bool { return h != "" }):
-		r.Action = "relayed" // RFC 3464 section 2.3.3: to a host that will not report
+		if a.late() {
+			r.Status = "4.4.7" // RFC 2852 section 4.1.3
+		}
+	case message.Delivered, message.Relayed:
+		tellSuccess(&r, state)
 	}
 	return r
 }
@@ -365,13 +357,6 @@ func ownFailure(state spool.State) *spool.Event {
 func hostName(host string) string {
 	name, _, _ := strings.Cut(host, "[")
 	return name
-}
-
-func hosts(state spool.State) (all []string) {
-	for _, e := range state.Dests {
-		all = append(all, e.Host)
-	}
-	return all
 }
 
 // lastWords are the last words of all destinations.

@@ -86,13 +86,16 @@ func (a *attempt) putOff(ctx context.Context, key string, group []*target, why e
 }
 
 // forward is a recipient as the next host is told of it. RFC 3461 section 5.2.7:
-// what the sender wrote stays behind an alias, and before a list, which is the
-// sender of what it sends.
+// what the sender wrote stays behind an alias, but that it tells of success itself when
+// it is of several addresses, and before a list, which is the sender of what it sends.
 func (a *attempt) forward(t *target) spool.Recipient {
 	if !t.dest.Sender.IsNull() {
 		return spool.Recipient{Address: t.dest.Address}
 	}
 	to := a.e.To[t.rcpts[0]]
+	if a.several[t.rcpts[0]] {
+		to.Notify = quietly(to.Notify)
+	}
 	if to.Orig == "" && to.Notify != "" {
 		to.Orig = "rfc822;" + to.Address.String()
 	}

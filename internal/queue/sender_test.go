@@ -17,7 +17,7 @@ func TestAListSendsInTheNameOfItsOwner(t *testing.T) {
 		To: []spool.Recipient{{Address: addr("list@here.example"), Notify: "NEVER", Orig: "rfc822;list@here.example"}}})
 	w.once()
 	slices.Sort(w.remote.from)
-	want := []string{"no@far.example <bob@here.example> ", "yes@far.example <bob@here.example> "}
+	want := []string{"no@far.example <bob@here.example> ", "reporting@far.example <bob@here.example> ", "yes@far.example <bob@here.example> "}
 	if !slices.Equal(w.remote.from, want) {
 		t.Errorf("sent %q, want %q", w.remote.from, want)
 	}
@@ -29,7 +29,7 @@ func TestAListSendsInTheNameOfItsOwner(t *testing.T) {
 	if len(got) != 1 || !strings.Contains(got[0], "Final-Recipient: rfc822; no@far.example\n") || strings.Contains(got[0], "yes@far.example") {
 		t.Errorf("the owner was told %q", got)
 	}
-	if len(w.remote.from) != 2 || len(w.queued()) != 0 {
+	if len(w.remote.from) != len(want) || len(w.queued()) != 0 {
 		t.Errorf("the sender was told, too: %q, %d left", w.remote.from, len(w.queued()))
 	}
 }

@@ -14,10 +14,10 @@ func TestWhatIsToldOfSuccess(t *testing.T) {
 		to     string
 		action string // "": nothing is told
 	}{
-		"a Maildir":                                    {"bob@here.example", "delivered"},
-		"a host that does not report":                  {"eve@far.example", "relayed"},
-		"a host that does":                             {"reporting@far.example", ""},
-		"LMTP":                                         {"mda@here.example", "delivered"},
+		"a Maildir":                   {"bob@here.example", "delivered"},
+		"a host that does not report": {"eve@far.example", "relayed"},
+		"a host that does":            {"reporting@far.example", ""},
+		"LMTP":                        {"mda@here.example", "delivered"},
 		"an alias of several, one of whom does report": {"pair@here.example", "expanded"},
 		"an alias of Maildirs":                         {"team@here.example", "expanded"},
 		"a list, though members fail and report":       {"list@here.example", "delivered"},

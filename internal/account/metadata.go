@@ -85,7 +85,8 @@ func (t *Tree) Metadata(folder string) (Metadata, error) {
 }
 
 // SetMetadata changes entries of a folder, or with "" of the account; nil removes
-// one. What is refused changes nothing. It is on the disk when SetMetadata returns.
+// one. What is refused changes nothing. It is on the disk when SetMetadata returns,
+// and the modseq of the folder is greater.
 func (t *Tree) SetMetadata(ctx context.Context, folder string, set map[string]*string) error {
 	return t.change(ctx, func() error {
 		path, err := t.metadataPath(folder)
@@ -100,15 +101,32 @@ func (t *Tree) SetMetadata(ctx context.Context, folder string, set map[string]*s
 		if len(m) > maxEntries {
 			return fmt.Errorf("set metadata of %q: %w", folder, ErrTooMany)
 		}
-		uses, given := set[SpecialUse]
-		if err := t.setUses(folder, uses, given); err != nil {
-			return fmt.Errorf("set metadata of %q: %w", folder, err)
-		}
-		if err := t.fs.WriteFile(path, m.encode(), 0o600); err != nil {
+		err = t.alter(ctx, folder, func() error {
+			uses, given := set[SpecialUse]
+			if err := t.setUses(folder, uses, given); err != nil {
+				return err
+			}
+			return t.fs.WriteFile(path, m.encode(), 0o600)
+		})
+		if err != nil {
 			return fmt.Errorf("set metadata of %q: %w", folder, err)
 		}
 		return nil
 	})
+}
+
+// alter does something to a folder that raises its modseq. "" is the account, which
+// has none.
+func (t *Tree) alter(ctx context.Context, folder string, do func() error) error {
+	if folder == "" {
+		return do()
+	}
+	f, err := t.Open(ctx, folder)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Alter(ctx, do)
 }
 
 // set changes entries; a special use lies elsewhere.

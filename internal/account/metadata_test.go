@@ -90,3 +90,27 @@ func TestWhoFollowsIsToldOfMetadata(t *testing.T) {
 		t.Error("nobody is told")
 	}
 }
+
+func TestMetadataOfAFolderRaisesItsModSeq(t *testing.T) {
+	x := newFixture(t, "cur/", ".A/cur/")
+	highest := func() uint64 {
+		f, err := x.tree.Open(x.ctx, "A")
+		x.must(err)
+		defer f.Close()
+		x.must(f.Sync(x.ctx))
+		return f.View().HighestModSeq()
+	}
+	before, value := highest(), "x"
+	x.must(x.tree.SetMetadata(x.ctx, "A", map[string]*string{"/private/a": &value}))
+	if after := highest(); after <= before {
+		t.Errorf("modseq %d, before %d", after, before)
+	}
+	before = highest()
+	if err := x.tree.SetMetadata(x.ctx, "A", map[string]*string{SpecialUse: &value}); !errors.Is(err, ErrBadUse) {
+		t.Error(err)
+	}
+	x.must(x.tree.SetMetadata(x.ctx, "", map[string]*string{"/private/a": &value}))
+	if after := highest(); after != before {
+		t.Errorf("modseq %d after nothing was changed, before %d", after, before)
+	}
+}

@@ -26,6 +26,26 @@ func (s *session) tellHighest() {
 	s.line(fmt.Sprintf("* OK [HIGHESTMODSEQ %d] highest", s.sel.view.HighestModSeq()))
 }
 
+// tellDelayed says up to where a client knows everything, when it has just been told
+// of flags that are newer than an expunge of which it may not be told yet (RFC 7162
+// sections 3.2 and 6).
+func (s *session) tellDelayed() {
+	sel := s.sel
+	if !s.condstore || sel == nil || s.verb != "FETCH" && s.verb != "STORE" || sel.view == sel.folder.View() {
+		return
+	}
+	s.tellHighest()
+	sel.delayed = true
+}
+
+// tellCaughtUp says that it knows everything again.
+func (s *session) tellCaughtUp() {
+	if s.sel.delayed {
+		s.tellHighest()
+	}
+	s.sel.delayed = false
+}
+
 // A resync is what a client that comes back knows of a folder (RFC 7162 section
 // 3.2.5).
 type resync struct {
@@ -88,7 +108,7 @@ func (s *session) readResync(q *resync) error {
 			err = s.readSample(q)
 		case n == 3:
 			q.known = &imapwire.Set{}
-			*q.known, err = s.in.Set()
+			*q.known, err = s.plainSet()
 		default:
 			err = bad("QRESYNC has too many arguments")
 		}
@@ -100,16 +120,26 @@ func (s *session) readSample(q *resync) (err error) {
 	if err = s.in.Expect('('); err != nil {
 		return err
 	}
-	if q.seqs, err = s.in.Set(); err != nil {
+	if q.seqs, err = s.plainSet(); err != nil {
 		return err
 	}
 	if err = s.sp(); err != nil {
 		return err
 	}
-	if q.uids, err = s.in.Set(); err != nil {
+	if q.uids, err = s.plainSet(); err != nil {
 		return err
 	}
 	return s.in.Expect(')')
+}
+
+// plainSet reads a set in which `*` and `$` have no place (RFC 7162 section 7).
+func (s *session) plainSet() (imapwire.Set, error) {
+	set, err := s.in.Set()
+	star := func(r imapwire.Range) bool { return r.First == imapwire.Star || r.Last == imapwire.Star }
+	if err == nil && (set.Result || slices.ContainsFunc(set.Ranges, star)) {
+		err = bad("numbers are expected")
+	}
+	return set, err
 }
 
 func (s *session) number32() (uint32, error) {
@@ -293,6 +323,69 @@ func (s *session) unchangedSince() (modseq uint64, given bool, err error) {
 		err = s.sp()
 	}
 	return modseq, true, err
+}
+
+// store changes letters, and gives those that it has left alone because they have
+// changed since. A change that does not touch what is to be changed is no reason
+// to (RFC 7162 section 3.1.12): those letters are tried once more, as of the version
+// that was looked at.
+func (s *session) store(uids []uint32, change mailbox.FlagChange, since uint64) (modified []uint32, err error) {
+	folder := s.sel.folder
+	modified, err = folder.Store(s.ctx, uids, change, since)
+	if err != nil || len(modified) == 0 || change.Replace {
+		return modified, err
+	}
+	cur := folder.View()
+	left, again := split(modified, func(uid uint32) bool { return s.unaffected(cur, uid, &change, since) })
+	if len(again) == 0 {
+		return modified, nil
+	}
+	again, err = folder.Store(s.ctx, again, change, cur.HighestModSeq())
+	modified = append(left, again...)
+	slices.Sort(modified)
+	return modified, err
+}
+
+// split gives the members of a list that are not so, and those that are.
+func split(list []uint32, so func(uint32) bool) (not, are []uint32) {
+	for _, n := range list {
+		if so(n) {
+			are = append(are, n)
+		} else {
+			not = append(not, n)
+		}
+	}
+	return not, are
+}
+
+// unaffected reports whether the flags of a change are still those of which the
+// client knows, whose knowledge is from since. With 0 it asks whether a keyword is
+// there at all; a system flag always is (section 3.1.3).
+func (s *session) unaffected(cur *mailbox.View, uid uint32, c *mailbox.FlagChange, since uint64) bool {
+	i, there := cur.Index(uid)
+	if !there {
+		return false
+	}
+	flags, keywords := affected(c, cur.At(i))
+	if since == 0 {
+		return (c.Set|c.Clear)&^mailbox.Passed == 0 && flags == 0 && keywords == nil
+	}
+	old, known := s.sel.view.Index(uid)
+	if !known || s.sel.view.At(old).ModSeq > since {
+		return false
+	}
+	wereFlags, wereKeywords := affected(c, s.sel.view.At(old))
+	return flags == wereFlags && slices.Equal(keywords, wereKeywords)
+}
+
+// affected gives what a letter has of the flags that a change speaks of.
+func affected(c *mailbox.FlagChange, l *mailbox.Letter) (flags mailbox.Flags, keywords []string) {
+	for _, k := range l.Keywords {
+		if slices.ContainsFunc(slices.Concat(c.SetKeywords, c.ClearKeywords), func(n string) bool { return strings.EqualFold(n, k) }) {
+			keywords = append(keywords, k)
+		}
+	}
+	return l.Flags & (c.Set | c.Clear), keywords
 }
 
 // modified is the response code for letters that a STORE has left alone.

@@ -143,6 +143,7 @@ type fetching struct {
 	asksFlags bool // as an item
 	asksText  bool // in a way that sets \Seen
 	tellsMod  bool // MODSEQ goes with flags that are told
+	tellsUID  bool // UID goes with \Seen where that is set (RFC 7162 section 3.2.4)
 	gathers   bool // responses are kept in b one after the other: it is of a crew
 	steady    bool // flags are those of this session's version
 
@@ -162,6 +163,7 @@ func (s *session) newFetching(items []item) *fetching {
 		f.asksText = f.asksText || it.isText() && !it.peek
 		f.tellsMod = f.tellsMod && it.name != "MODSEQ"
 	}
+	f.tellsUID = s.condstore && !s.uidonly && f.asksText && !slices.ContainsFunc(items, func(it item) bool { return it.name == "UID" })
 	return f
 }
 
@@ -188,18 +190,29 @@ func (f *fetching) one(pos int) error {
 			return f.broken(err)
 		}
 	}
-	if tells && !f.asksFlags {
-		f.name("FLAGS")
-		f.b = f.appendFlags(f.b, f.now)
-	}
-	if tells && f.tellsMod {
-		f.b = appendModSeq(append(f.b, ' '), f.now)
+	if tells {
+		f.addNews(changed)
 	}
 	f.b = append(f.b, ")\r\n"...)
 	if f.gathers {
 		return nil
 	}
 	return f.flush()
+}
+
+// addNews writes what goes with flags that are told.
+func (f *fetching) addNews(changed bool) {
+	if !f.asksFlags {
+		f.name("FLAGS")
+		f.b = f.appendFlags(f.b, f.now)
+	}
+	if changed && f.tellsUID {
+		f.name("UID")
+		f.b = strconv.AppendUint(f.b, uint64(f.letter.UID), 10)
+	}
+	if f.tellsMod {
+		f.b = appendModSeq(append(f.b, ' '), f.now)
+	}
 }
 
 // announce says and notes what goes before flags that are told.

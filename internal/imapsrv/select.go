@@ -21,6 +21,7 @@ type selected struct {
 	keywords map[string]bool   // those that FLAGS has told of
 	told     map[uint32]uint64 // UID to modseq whose flags were told, or need not be
 	contexts []*searchContext  // searches that are kept up to date
+	delayed  bool              // the client knows that it is not told everything
 	mine     map[uint32]bool   // letters that this session has put in, and that are not told yet
 	cancel   func()
 }
@@ -136,8 +137,10 @@ func (s *session) doClose() (string, error) {
 	if s.sel.readOnly {
 		return "done", nil
 	}
-	gone, err := s.sel.folder.Expunge(s.ctx, nil)
-	return s.highestNow(len(gone) > 0) + "done", err
+	// No HIGHESTMODSEQ: the client may not have been told of all below it (RFC 7162
+	// section 3.2.8).
+	_, err := s.sel.folder.Expunge(s.ctx, nil)
+	return "done", err
 }
 
 // update tells how the newest version of the selected folder differs from this
@@ -179,6 +182,7 @@ func (s *session) step(mayExpunge bool) {
 		}
 	}
 	clear(sel.told)
+	s.tellCaughtUp()
 	s.updateContexts(d)
 }
 

@@ -166,6 +166,9 @@ func (s *session) command() error {
 	if err == nil {
 		s.catchUp()
 	}
+	if !isIO(err) {
+		s.tellDelayed()
+	}
 	return s.answer(tag, ok, err)
 }
 

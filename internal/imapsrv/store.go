@@ -69,7 +69,7 @@ func (s *session) doStore(byUID bool) (string, error) {
 	positions, limit := s.within(positions)
 	var modified []uint32
 	err = s.during(func() (err error) {
-		modified, err = s.sel.folder.Store(s.ctx, s.uids(positions), change, since)
+		modified, err = s.store(s.uids(positions), change, since)
 		return err
 	})
 	if err != nil {
@@ -139,7 +139,7 @@ func (s *session) tellStored(positions []int, modified []uint32, st stored) {
 
 func (s *session) appendStored(pos int, l *mailbox.Letter, st stored) []byte {
 	b := s.appendFetch(nil, pos, l)
-	if !s.uidonly && (st.byUID || s.qresync) {
+	if !s.uidonly && (st.byUID || s.condstore) { // RFC 7162 section 3.2.4
 		b = fmt.Appendf(b, "UID %d ", l.UID)
 	}
 	if !st.silent {

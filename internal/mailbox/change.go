@@ -119,6 +119,23 @@ func (b *box) expungeable(uids []uint32) (there []uint32) {
 	return there
 }
 
+// Alter changes something of the folder that is no letter, by alter, and raises
+// the HighestModSeq: who comes back sees by it that there is something new (RFC
+// 7162 section 3.2).
+func (f *Folder) Alter(ctx context.Context, alter func() error) error {
+	b := f.b
+	return f.change(ctx, func() error {
+		_, modseq, recs, err := b.number(0)
+		if err != nil {
+			return err
+		}
+		if err := alter(); err != nil {
+			return err
+		}
+		return b.commit(append(recs, encodeFlags(modseq, &FlagChange{}, nil))...)
+	})
+}
+
 // change runs f with all locks, publishes what it did, and sees to the debts.
 func (f *Folder) change(ctx context.Context, do func() error) error {
 	b := f.b

@@ -3,22 +3,30 @@ package mailbox
 import (
 	"context"
 	"sync"
+	"sync/atomic"
 )
 
-// An Ahead opens letters before they are asked for, so that files are read while
-// the client takes what it has got, and by more than one processor. It is for one
-// goroutine, which closes it.
+// An Ahead opens letters before one goroutine asks for them, which closes it. The
+// letters are taken in runs, by that goroutine and by a second one where there is
+// one (Help): whoever has nothing else to do takes the next run, so that neither
+// waits for the other but at the end. Handing over letter by letter would cost
+// more than opening them.
 type Ahead struct {
 	f      *Folder
 	letter func(i int) *Letter
+	runs   []run
+	next   int // letter that is given next
+	end    int
 
-	order   chan chan []opened // runs, in the order of the letters
-	current []opened           // what is left of a run
-	done    chan struct{}      // closed when no more are wanted
-	workers sync.WaitGroup
+	taken  atomic.Int32 // runs that are opened, or are about to be
+	helper sync.WaitGroup
+}
 
-	mu      sync.Mutex
-	at, end int // letters that nobody has taken yet
+// A run is a few letters in a row.
+type run struct {
+	from, end int
+	opened    chan struct{} // closed when all are
+	texts     [aheadRun]opened
 }
 
 type opened struct {
@@ -27,75 +35,76 @@ type opened struct {
 }
 
 const (
-	aheadWorkers = 2
-	aheadRun     = 4 // letters that are handed over at a time
+	aheadRun = 4
+	// MaxAhead is how many letters are open at a time before they are asked for.
+	MaxAhead = 32
 )
 
-// ReadAhead begins to open letters from on, up to but not including end, in this
-// order; not many more at a time than Next has given.
-func (f *Folder) ReadAhead(ctx context.Context, from, end int, letter func(i int) *Letter) *Ahead {
-	a := &Ahead{f: f, letter: letter, order: make(chan chan []opened, aheadWorkers), done: make(chan struct{}), at: from, end: end}
-	for range aheadWorkers {
-		a.workers.Go(func() { a.work(ctx) })
+// Ahead prepares for letters from on, up to but not including end, in this order,
+// and for not more than MaxAhead.
+func (f *Folder) Ahead(from, end int, letter func(i int) *Letter) *Ahead {
+	a := &Ahead{f: f, letter: letter, next: from, end: min(end, from+MaxAhead)}
+	for ; from < a.end; from += aheadRun {
+		a.runs = append(a.runs, run{from: from, end: min(from+aheadRun, a.end), opened: make(chan struct{})})
 	}
 	return a
 }
 
-// Next gives the next letter, as Content does. It may be asked for as often as
-// there are letters.
-func (a *Ahead) Next() (*Content, error) {
-	if len(a.current) == 0 {
-		a.current = <-<-a.order
+// Open opens a run of letters that nobody has taken, and reports whether there was
+// one.
+func (a *Ahead) Open(ctx context.Context) bool {
+	n := int(a.taken.Add(1)) - 1
+	if n >= len(a.runs) {
+		return false
 	}
-	next := a.current[0]
-	a.current = a.current[1:]
-	return next.text, next.err
+	r := &a.runs[n]
+	for i := r.from; i < r.end; i++ {
+		text, err := a.f.Content(ctx, a.letter(i))
+		r.texts[i-r.from] = opened{text, err}
+	}
+	close(r.opened)
+	return true
+}
+
+// Help has a second goroutine open letters, too.
+func (a *Ahead) Help(ctx context.Context) {
+	a.helper.Go(func() {
+		for a.Open(ctx) {
+		}
+	})
+}
+
+// Next gives the next letter, as Content does, and whether it was the last. It may
+// be asked for as often as there are letters.
+func (a *Ahead) Next(ctx context.Context) (text *Content, last bool, err error) {
+	r := a.runOf(a.next)
+	for !r.isOpen() && a.Open(ctx) {
+	}
+	<-r.opened
+	o := r.texts[a.next-r.from]
+	a.next++
+	return o.text, a.next == a.end, o.err
+}
+
+func (a *Ahead) runOf(i int) *run { return &a.runs[(i-a.runs[0].from)/aheadRun] }
+
+func (r *run) isOpen() bool {
+	select {
+	case <-r.opened:
+		return true
+	default:
+		return false
+	}
 }
 
 // Close lets go of what has been opened and not asked for.
 func (a *Ahead) Close() {
-	close(a.done)
-	a.workers.Wait()
-	close(a.order)
-	for run := range a.order {
-		a.current = append(a.current, <-run...)
-	}
-	for _, left := range a.current {
-		if left.err == nil {
-			left.text.Close()
+	a.taken.Add(int32(len(a.runs))) // nothing is left for the helper
+	a.helper.Wait()
+	for ; a.next < a.end; a.next++ {
+		r := a.runOf(a.next)
+		if o := r.texts[a.next-r.from]; o.text != nil {
+			o.text.Close()
 		}
-	}
-}
-
-func (a *Ahead) work(ctx context.Context) {
-	for {
-		run, from, end := a.take()
-		if run == nil {
-			return
-		}
-		list := make([]opened, 0, end-from)
-		for i := from; i < end; i++ {
-			text, err := a.f.Content(ctx, a.letter(i))
-			list = append(list, opened{text, err})
-		}
-		run <- list
-	}
-}
-
-// take gives a run, in its place among the others; nil when there is none.
-func (a *Ahead) take() (run chan []opened, from, end int) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	from, end = a.at, min(a.at+aheadRun, a.end)
-	if from == end {
-		return nil, 0, 0
-	}
-	run = make(chan []opened, 1)
-	select {
-	case a.order <- run:
-		a.at = end
-		return run, from, end
-	case <-a.done:
-		return nil, 0, 0
 	}
 }

@@ -31,28 +31,56 @@ func (x *fixture) openFiles() int {
 	return len(files)
 }
 
+// Letters come in their order, whoever opens them and however many are asked for.
 func TestLettersAheadComeInTheirOrder(t *testing.T) {
 	x := newFixture(t)
-	const n = 100
+	const n = MaxAhead + 10
 	f := x.manyLetters(n)
 	v := f.View()
 	before := x.openFiles()
-	for _, asked := range []int{0, 1, 17, n} {
-		a := f.ReadAhead(x.ctx, 0, n, v.At)
-		for i := range asked {
-			c, err := a.Next()
-			x.must(err)
-			first := make([]byte, len(fmt.Sprintf("letter %d\r\n", i)))
-			if _, err := io.ReadFull(c, first); err != nil || string(first) != fmt.Sprintf("letter %d\r\n", i) {
-				t.Errorf("letter %d begins with %q, %v", i, first, err)
+	for _, helped := range []bool{false, true} {
+		for _, asked := range []int{0, 1, 17, MaxAhead} {
+			a := f.Ahead(5, n, v.At)
+			if helped {
+				a.Help(x.ctx)
 			}
-			x.must(c.Close())
+			for i := range asked {
+				c, last, err := a.Next(x.ctx)
+				x.must(err)
+				if last != (i == MaxAhead-1) {
+					t.Errorf("letter %d: last %v", i, last)
+				}
+				want := fmt.Sprintf("letter %d\r\n", 5+i)
+				first := make([]byte, len(want))
+				if _, err := io.ReadFull(c, first); err != nil || string(first) != want {
+					t.Errorf("letter %d begins with %q, %v, want %q", i, first, err, want)
+				}
+				x.must(c.Close())
+			}
+			a.Close()
 		}
-		a.Close()
 	}
 	if after := x.openFiles(); after != before {
 		t.Errorf("%d files are open, %d were before", after, before)
 	}
+}
+
+// Without a helper a letter is opened when that is said, and not by who asks for it.
+func TestOneLetterAhead(t *testing.T) {
+	x := newFixture(t)
+	f := x.manyLetters(2)
+	a := f.Ahead(1, 2, f.View().At)
+	defer a.Close()
+	if !a.Open(x.ctx) || a.Open(x.ctx) {
+		t.Error("it was not opened, or twice")
+	}
+	x.must(os.Remove(x.dir + "/cur/1700000001.M1P1.host:2,"))
+	c, last, err := a.Next(x.ctx)
+	x.must(err)
+	if text, err := io.ReadAll(c); string(text) != "letter 1\r\n" || err != nil || !last {
+		t.Errorf("%q, last %v, %v", text, last, err)
+	}
+	x.must(c.Close())
 }
 
 func TestALetterAheadThatIsGone(t *testing.T) {
@@ -60,10 +88,11 @@ func TestALetterAheadThatIsGone(t *testing.T) {
 	f := x.manyLetters(3)
 	v := f.View()
 	x.must(os.Remove(x.dir + "/cur/1700000001.M1P1.host:2,"))
-	a := f.ReadAhead(x.ctx, 0, 3, v.At)
+	a := f.Ahead(0, 3, v.At)
 	defer a.Close()
+	a.Help(x.ctx)
 	for i := range 3 {
-		c, err := a.Next()
+		c, _, err := a.Next(x.ctx)
 		if gone := errors.Is(err, ErrExpunged); gone != (i == 1) || err != nil && !gone {
 			t.Errorf("letter %d: %v", i, err)
 		}

@@ -16,7 +16,7 @@ import (
 // A Content is the text of a letter, open for reading in wire form. It stays
 // readable until Close, whoever removes the file meanwhile.
 type Content struct {
-	file  *letterFile
+	file  letterFile
 	r     io.Reader // the file, or its wire form; nil for a small letter
 	size  int64
 	small *smallText // of a small letter, which is in memory
@@ -30,10 +30,7 @@ type Content struct {
 func (f *Folder) Content(ctx context.Context, l *Letter) (*Content, error) {
 	b := f.b
 	c := &Content{}
-	err := b.reach(ctx, l.UID, func(path string) (err error) {
-		c.file, err = openLetter(b.store.fs, path)
-		return err
-	})
+	err := b.reach(ctx, l.UID, func(path string) error { return c.file.open(b.store.fs, path) })
 	if err != nil {
 		return nil, err
 	}
@@ -54,19 +51,19 @@ func (f *Folder) Content(ctx context.Context, l *Letter) (*Content, error) {
 func (c *Content) prepare(b *box, uid uint32) (err error) {
 	size := c.file.size
 	if c.verbatim(size) {
-		c.r, c.size = c.file, size
+		c.r, c.size = &c.file, size
 		return nil
 	}
 	if n, ok := b.knownSize(uid); ok && b.honest(uid, size) {
-		c.r, c.size = message.ToWire(c.file), n
+		c.r, c.size = message.ToWire(&c.file), n
 		return nil
 	}
-	if c.size, err = message.WireSize(c.file); err != nil {
+	if c.size, err = message.WireSize(&c.file); err != nil {
 		return err
 	}
 	b.learn(uid, fact{internal: unknownTime, wire: c.size})
 	c.file.rewind()
-	c.r = message.ToWire(c.file)
+	c.r = message.ToWire(&c.file)
 	return nil
 }
 
@@ -134,8 +131,8 @@ func (c *Content) Rewind() error {
 		return nil
 	}
 	c.file.rewind()
-	if c.r != io.Reader(c.file) {
-		c.r = message.ToWire(c.file)
+	if c.r != io.Reader(&c.file) {
+		c.r = message.ToWire(&c.file)
 	}
 	return nil
 }
@@ -174,6 +171,11 @@ func (b *box) reach(ctx context.Context, uid uint32, do func(path string) error)
 }
 
 func (b *box) tryPlaces(uid uint32, do func(path string) error) error {
+	if path, ok := b.usualPath(uid); ok {
+		if err := do(path); !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
 	places, err := b.places(uid)
 	if err != nil {
 		return err
@@ -185,6 +187,23 @@ func (b *box) tryPlaces(uid uint32, do func(path string) error) error {
 		}
 	}
 	return err
+}
+
+// usualPath is where one expects the file of a letter, if nothing is known that
+// speaks against it.
+func (b *box) usualPath(uid uint32) (string, bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.st.rows.find(uid)
+	if r == nil || r.owes || b.st.loadNames() != nil {
+		return "", false
+	}
+	if _, elsewhere := b.st.at[uid]; elsewhere {
+		return "", false
+	}
+	var room [256]byte
+	path := append(append(append(room[:0], b.dir...), "/cur/"...), b.st.names.get(r.name)...)
+	return string(r.disk.append(append(path, ":2,"...))), true
 }
 
 // places lists where a letter may be, the likeliest first.

@@ -19,12 +19,12 @@ type letterFile struct {
 	size int64 // as it was at the opening; files of letters do not grow
 }
 
-func openLetter(by *durable.FS, path string) (*letterFile, error) {
+func (f *letterFile) open(by *durable.FS, path string) error {
 	fd, err := by.OpenFD(path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe
-	if err != nil {
-		return nil, err
+	if err == nil {
+		*f = letterFile{fd: fd, path: path}
 	}
-	return &letterFile{fd: fd, path: path}, nil
+	return err
 }
 
 // look makes sure that it is a letter's file, and learns its size. Reading

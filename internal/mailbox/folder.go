@@ -244,20 +244,26 @@ func (b *box) knownSize(uid uint32) (int64, bool) {
 	if r == nil {
 		return 0, false
 	}
+	n := b.sizeOf(r)
+	return n, n != unknownSize
+}
+
+// sizeOf is the size of a letter as far as it is known. The caller holds mu.
+func (b *box) sizeOf(r *row) int64 {
 	if r.wire != noSize {
-		return r.size(), true
+		return r.size()
 	}
-	if f, ok := b.facts[uid]; ok && f.wire != unknownSize {
-		return f.wire, true
+	if f, ok := b.facts[r.uid]; ok && f.wire != unknownSize {
+		return f.wire
 	}
 	if b.st.loadNames() != nil {
-		return 0, false
+		return unknownSize
 	}
 	base, _ := b.st.name(r)
 	if n := maildir.ParseName(base); n.Size >= 0 && n.Wire >= n.Size {
-		return n.Wire, true
+		return n.Wire
 	}
-	return 0, false
+	return unknownSize
 }
 
 // Internal is the INTERNALDATE of a letter: when it was delivered, which is

@@ -2,7 +2,11 @@ package mailbox
 
 import (
 	"cmp"
-	"fmt"
+	"context"
+	"encoding/binary"
+	"encoding/hex"
+	"errors"
+	"io/fs"
 	"slices"
 	"strconv"
 	"strings"
@@ -29,16 +33,58 @@ func parsePOP3(text string) pop3 {
 	return pop3{id, uint32(n)}
 }
 
-// UIDL is the unique-id of a letter in POP3 (RFC 1939 section 7): what another
-// server has given it, else what Dovecot makes of UID and UIDVALIDITY.
-func (f *Folder) UIDL(l *Letter) string {
+// AppendUIDL appends the unique-id that a letter has in POP3 (RFC 1939 section 7):
+// what another server has given it, else what Dovecot makes of UID and UIDVALIDITY.
+func (f *Folder) AppendUIDL(b []byte, l *Letter) []byte {
 	f.b.mu.Lock()
 	said := parsePOP3(f.b.st.uidls[l.UID])
 	f.b.mu.Unlock()
 	if said.id != "" {
-		return said.id
+		return append(b, said.id...)
 	}
-	return fmt.Sprintf("%08x%08x", l.UID, f.View().UIDValidity())
+	return appendHex(appendHex(b, l.UID), f.View().UIDValidity())
+}
+
+func appendHex(b []byte, n uint32) []byte {
+	var octets [4]byte
+	binary.BigEndian.PutUint32(octets[:], n)
+	return hex.AppendEncode(b, octets[:])
+}
+
+// Sizes gives the sizes of all letters of a version, by position, as Size does; -1
+// for those that are gone.
+func (f *Folder) Sizes(ctx context.Context, v *View) ([]int64, error) {
+	sizes := make([]int64, 0, v.Len())
+	for _, c := range v.chunks {
+		sizes = f.b.appendSizes(sizes, c)
+	}
+	for i, size := range sizes {
+		if size != unknownSize {
+			continue
+		}
+		n, err := f.Size(ctx, v.At(i))
+		switch {
+		case err == nil:
+			sizes[i] = n
+		case !errors.Is(err, ErrExpunged) && !errors.Is(err, fs.ErrNotExist):
+			return nil, err
+		}
+	}
+	return sizes, nil
+}
+
+// appendSizes appends the sizes of letters, as far as they are known.
+func (b *box) appendSizes(sizes []int64, rows []row) []int64 {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range rows {
+		size := int64(unknownSize)
+		if r := b.st.rows.find(rows[i].uid); r != nil {
+			size = b.sizeOf(r)
+		}
+		sizes = append(sizes, size)
+	}
+	return sizes
 }
 
 // POP3Order gives the positions of a version's letters in the order of POP3: those

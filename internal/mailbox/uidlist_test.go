@@ -23,6 +23,9 @@ const dovecotList = `3 V1275660208 N30 G3085f01b7f11094c501100008c4a11c1
 12 :1700000000.M9P1.gone:2,
 `
 
+// uidl is the unique-id of the letter at a position.
+func (f *Folder) uidl(i int) string { return string(f.AppendUIDL(nil, f.View().At(i))) }
+
 // UIDs, UIDVALIDITY, UIDNEXT and the unique-ids of POP3 are taken over, and the
 // list is kept.
 func TestTakesOverDovecotsList(t *testing.T) {
@@ -36,7 +39,7 @@ func TestTakesOverDovecotsList(t *testing.T) {
 	if v.UIDValidity() != 1275660208 || v.UIDNext() != 30 {
 		t.Errorf("UIDVALIDITY %d, UIDNEXT %d", v.UIDValidity(), v.UIDNext())
 	}
-	if a, b := f.UIDL(v.At(0)), f.UIDL(v.At(1)); a != "1f0b" || b != "000000094c0907b0" {
+	if a, b := f.uidl(0), f.uidl(1); a != "1f0b" || b != "000000094c0907b0" {
 		t.Errorf("unique-ids %q, %q", a, b)
 	}
 	x.write("new/1700000000.M4P1.host", "three\n")
@@ -62,7 +65,7 @@ func TestTakesOverDovecotsList(t *testing.T) {
 	}
 	g := x.open(x.process())
 	x.wantView(g, "7:S 9:F 30: 31: 32: 33: 40:")
-	if got := g.UIDL(g.View().At(0)); got != "1f0b" {
+	if got := g.uidl(0); got != "1f0b" {
 		t.Errorf("unique-id is %q", got)
 	}
 	// And through compaction and snapshot.
@@ -74,7 +77,7 @@ func TestTakesOverDovecotsList(t *testing.T) {
 	b.unlock()
 	for range 2 {
 		h := x.open(x.process())
-		if got := h.UIDL(h.View().At(0)); got != "1f0b" {
+		if got := h.uidl(0); got != "1f0b" {
 			t.Errorf("unique-id is %q", got)
 		}
 		os.Remove(filepath.Join(x.dir, snapName)) // the second goes by the log
@@ -156,7 +159,7 @@ func TestTakesOverTheOrderOfPOP3(t *testing.T) {
 		if got := f.POP3Order(f.View()); !slices.Equal(got, []int{2, 0, 1}) {
 			t.Errorf("the order is %v", got)
 		}
-		if a, b := f.UIDL(f.View().At(0)), f.UIDL(f.View().At(2)); a != "a" || b != "000000034c0907b0" {
+		if a, b := f.uidl(0), f.uidl(2); a != "a" || b != "000000034c0907b0" {
 			t.Errorf("unique-ids %q, %q", a, b)
 		}
 	}

@@ -2,17 +2,11 @@ package popsrv
 
 import (
 	"errors"
-	"io/fs"
 	"strconv"
 	"strings"
 
-	"postbag/internal/mailbox"
 	"postbag/internal/maillog"
 )
-
-func isGone(err error) bool {
-	return errors.Is(err, mailbox.ErrExpunged) || errors.Is(err, fs.ErrNotExist)
-}
 
 // number reads the number of a letter, and answers itself when there is none.
 func (s *session) number(arg string) (i int, ok bool) {
@@ -36,32 +30,37 @@ func (s *session) doStat() {
 // doList lists sizes.
 func (s *session) doList(arg string) {
 	count, octets := s.drop.stat()
-	s.listing(arg, strconv.Itoa(count)+" letters ("+strconv.FormatInt(octets, 10)+" octets)", func(i int) string {
-		return strconv.FormatInt(s.drop.sizes[i], 10)
+	s.listing(arg, strconv.Itoa(count)+" letters ("+strconv.FormatInt(octets, 10)+" octets)", func(b []byte, i int) []byte {
+		return strconv.AppendInt(b, s.drop.sizes[i], 10)
 	})
 }
 
 // doUIDL lists unique-ids.
 func (s *session) doUIDL(arg string) {
-	s.listing(arg, "", func(i int) string { return s.drop.folder.UIDL(s.drop.letter(i)) })
+	s.listing(arg, "", func(b []byte, i int) []byte { return s.drop.folder.AppendUIDL(b, s.drop.letter(i)) })
 }
 
 // listing answers with the value of one letter, or of all.
-func (s *session) listing(arg, head string, value func(i int) string) {
+func (s *session) listing(arg, head string, value func(b []byte, i int) []byte) {
 	if arg != "" {
 		if i, ok := s.number(arg); ok {
-			s.ok(strconv.Itoa(i+1) + " " + value(i))
+			s.ok(string(value(numbered(nil, i), i)))
 		}
 		return
 	}
 	s.ok(head)
+	var line []byte
 	for i := range s.drop.sizes {
 		if s.drop.there(i) {
-			s.line(strconv.Itoa(i+1) + " " + value(i))
+			line = append(value(numbered(line[:0], i), i), "\r\n"...)
+			_, _ = s.c.Write(line) // a failed write shows at the next read
 		}
 	}
 	s.line(".")
 }
+
+// numbered begins a line about a letter.
+func numbered(b []byte, i int) []byte { return append(strconv.AppendInt(b, int64(i)+1, 10), ' ') }
 
 func (s *session) doDele(arg string) {
 	if i, ok := s.number(arg); ok {
@@ -100,13 +99,13 @@ func (s *session) doTop(args string) {
 // send gives a letter: all of it if lines is -1, else its header, the empty
 // line and so many lines of its body.
 func (s *session) send(i, lines int) {
-	text, err := s.drop.open(s.ctx, i)
+	text, err := s.drop.open(s.ctx, i, s.in.waiting)
 	if err != nil {
 		s.fail(err)
 		return
 	}
 	defer text.Close()
-	s.okf("%d octets", text.Size())
+	s.ok(strconv.FormatInt(text.Size(), 10) + " octets")
 	out := &stuffer{w: s.c, start: true}
 	if lines < 0 {
 		_, err = text.WriteTo(out)

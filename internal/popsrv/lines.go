@@ -47,6 +47,15 @@ func (l *lines) line() ([]byte, error) {
 // more reports whether the client has sent more than has been read.
 func (l *lines) more() bool { return l.b != nil && l.b.Buffered() > 0 }
 
+// waiting counts the lines that the client has sent and that have not been read.
+func (l *lines) waiting() int {
+	if l.b == nil {
+		return 0
+	}
+	sent, _ := l.b.Peek(l.b.Buffered())
+	return bytes.Count(sent, []byte{'\n'})
+}
+
 // release gives the buffer back, with what is in it: for the end of a session,
 // and before STLS (RFC 2595 section 4: what came before TLS counts for nothing).
 func (l *lines) release() {

@@ -12,11 +12,12 @@ type maildrop struct {
 	folder  *mailbox.Folder
 	view    *mailbox.View
 	order   []int   // positions in the view, by number; nil when they are the same
-	sizes   []int64 // in wire form; -1 for a letter that has gone
+	sizes   []int64 // by number, in wire form; -1 for a letter that has gone
 	deleted map[int]bool
 
-	next  int            // the letter after the one that was read last
-	ahead *mailbox.Ahead // of next and those behind it; nil while it is not clear that they will be asked for
+	next    int            // the letter after the one that was read last
+	follows bool           // that one came after the one before it
+	ahead   *mailbox.Ahead // of next and perhaps those behind it; nil while it is not clear that they will be asked for
 
 	retrieved int   // letters given
 	octets    int64 // of them
@@ -31,19 +32,25 @@ func openDrop(ctx context.Context, folder *mailbox.Folder) (*maildrop, error) {
 	}
 	d := &maildrop{folder: folder, view: folder.View(), deleted: map[int]bool{}}
 	d.order = folder.POP3Order(d.view)
-	d.sizes = make([]int64, d.view.Len())
-	for i := range d.sizes {
-		size, err := folder.Size(ctx, d.letter(i))
-		if err != nil && !isGone(err) {
-			folder.Close()
-			return nil, err
-		}
-		if err != nil {
-			size = -1
-		}
-		d.sizes[i] = size
+	var err error
+	if d.sizes, err = d.measure(ctx); err != nil {
+		folder.Close()
+		return nil, err
 	}
 	return d, nil
+}
+
+// measure gives the sizes of the letters.
+func (d *maildrop) measure(ctx context.Context) ([]int64, error) {
+	byPosition, err := d.folder.Sizes(ctx, d.view)
+	if err != nil || d.order == nil {
+		return byPosition, err
+	}
+	sizes := make([]int64, len(byPosition))
+	for i, at := range d.order {
+		sizes[i] = byPosition[at]
+	}
+	return sizes, nil
 }
 
 func (d *maildrop) close() {
@@ -51,20 +58,45 @@ func (d *maildrop) close() {
 	d.folder.Close()
 }
 
-// open opens a letter. Who reads two in a row will read the others, too.
-func (d *maildrop) open(ctx context.Context, i int) (*mailbox.Content, error) {
-	follows := i > 0 && i == d.next
-	if !follows {
+// open opens a letter. Who reads two in a row will read the others, too; of those so
+// many have been asked for as commands are waiting.
+func (d *maildrop) open(ctx context.Context, i int, waiting func() int) (text *mailbox.Content, err error) {
+	if d.follows = i > 0 && i == d.next; !d.follows {
 		d.stopAhead()
 	}
-	if d.next = i + 1; d.ahead != nil {
-		return d.ahead.Next()
+	d.next = i + 1
+	if d.ahead == nil && d.follows {
+		d.openMany(ctx, i, waiting())
 	}
-	text, err := d.folder.Content(ctx, d.letter(i))
-	if follows && d.next < len(d.sizes) {
-		d.ahead = d.folder.ReadAhead(ctx, d.next, len(d.sizes), d.letter)
+	if d.ahead == nil {
+		return d.folder.Content(ctx, d.letter(i))
+	}
+	text, last, err := d.ahead.Next(ctx)
+	if last {
+		d.stopAhead()
 	}
 	return text, err
+}
+
+// severalLetters are worth a second goroutine.
+const severalLetters = 8
+
+// openMany opens a letter and those behind it that commands are waiting for, if they
+// are several.
+func (d *maildrop) openMany(ctx context.Context, i, waiting int) {
+	if n := min(1+waiting, len(d.sizes)-i); n >= severalLetters {
+		d.ahead = d.folder.Ahead(i, i+n, d.letter)
+		d.ahead.Help(ctx)
+	}
+}
+
+// openNext opens the letter that the client will ask for, if it is clear which: while
+// it takes what it has got, which costs us nothing.
+func (d *maildrop) openNext(ctx context.Context) {
+	if d.ahead == nil && d.follows && d.there(d.next) {
+		d.ahead = d.folder.Ahead(d.next, d.next+1, d.letter)
+		d.ahead.Open(ctx)
+	}
 }
 
 func (d *maildrop) stopAhead() {

@@ -30,11 +30,15 @@ type session struct {
 	clean    bool // ended by QUIT
 }
 
-// end leaves nothing of the session behind.
+// end leaves nothing of the session behind. A client that has deleted letters hears of
+// it when their files are gone, another one does not wait for the folder to be closed.
 func (s *session) end() {
 	s.in.release()
 	if s.drop != nil {
 		s.report(maillog.Session{Kind: maillog.LoggedOut, Login: s.login, Retrieved: s.drop.retrieved, Octets: s.drop.octets, Deleted: s.drop.expunged, Clean: s.clean})
+		if s.drop.expunged == 0 {
+			_ = s.c.Flush()
+		}
 		s.drop.close()
 	}
 	_ = s.c.Flush() // the peer may be gone; whoever closes the connection logs it
@@ -47,7 +51,7 @@ func (s *session) run() error {
 			s.err("SYS/TEMP", "server is shutting down")
 			return nil
 		}
-		s.c.Busy(s.in.more())
+		s.pause()
 		line, err := s.in.line()
 		s.c.Busy(true)
 		switch {
@@ -60,6 +64,19 @@ func (s *session) run() error {
 		}
 	}
 	return nil
+}
+
+// pause is called before the client is waited for, unless it has said more. It has
+// what it asked for before anything is done for what it may ask next.
+func (s *session) pause() {
+	if s.in.more() {
+		return
+	}
+	_ = s.c.Flush() // an error shows at the next read
+	if s.drop != nil {
+		s.drop.openNext(s.ctx)
+	}
+	s.c.Busy(false)
 }
 
 func (s *session) draining() bool { return netserve.Ending(s.c) }

@@ -52,6 +52,7 @@ type box struct {
 	snapSum  uint32            // which it is; 0: none that the state is built on
 	locked   bool
 	resting  bool            // nobody has it open: rest.go
+	lingers  bool            // whether somebody has is looked at later: linger.go
 	register known           // what has been read of another server's list of UIDs
 	own      map[string]bool // what events will say of renames that are under way
 	swept    time.Time       // when expungedDir was looked at

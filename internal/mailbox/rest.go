@@ -71,10 +71,15 @@ func (s *Store) leave(b *box) (spare []*box) {
 	b.users--
 	last := b.users == 0
 	s.mu.Unlock()
-	if !last {
+	if !last || s.linger(b) {
 		return nil
 	}
-	// Whoever opens the folder now waits in b.open for b.unlock.
+	return s.abandon(b)
+}
+
+// abandon leaves a box at rest that nobody has open, or gives back what it holds. The
+// caller holds sem: whoever opens the folder now waits in b.open for that.
+func (s *Store) abandon(b *box) (spare []*box) {
 	b.retire()
 	if b.settleDown() {
 		return s.keep(b)

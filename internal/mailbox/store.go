@@ -37,6 +37,7 @@ type Options struct {
 	Now      func() time.Time // default time.Now
 	Log      *slog.Logger     // what was mended and what could not be; default none
 	LockWait time.Duration    // how long to try for another process's lock; default 10 s
+	Linger   time.Duration    // how long after the last one has left a folder it is put in order for other processes; 0: at once
 	NoWatch  bool             // do not use inotify: only look every half second
 	Quota    quota.Limit      // of each account; the zero value leaves it to the account's own (package quota)
 }

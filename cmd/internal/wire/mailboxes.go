@@ -3,6 +3,7 @@ package wire
 import (
 	"context"
 	"sync/atomic"
+	"time"
 
 	"postbag/internal/auth"
 	"postbag/internal/mailbox"
@@ -13,6 +14,9 @@ import (
 // A Handler runs one session.
 type Handler func(ctx context.Context, c *netserve.Conn) error
 
+// linger is for clients that come back at once.
+const linger = time.Second
+
 // ServeMailboxes runs sessions over one store of mailboxes, whose accounts may hold
 // limit. What handler gives is
 // asked for again at each reload; the account is that of --preauth, or nil. busy is
@@ -22,7 +26,7 @@ func (d *Daemon) ServeMailboxes(ctx context.Context, busy string, limit quota.Li
 	if err != nil {
 		return err
 	}
-	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: d.Values.String("hostname"), Log: d.Log.Logger(), Quota: limit})
+	store := mailbox.NewStore(d.FS, mailbox.Options{Hostname: d.Values.String("hostname"), Log: d.Log.Logger(), Quota: limit, Linger: linger})
 	defer store.Close()
 	var now atomic.Pointer[Handler]
 	take := func() error {

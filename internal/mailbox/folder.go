@@ -86,6 +86,9 @@ func (f *Folder) ClaimRecent(ctx context.Context, v *View) (claimed Range, err e
 		return Range{}, err
 	}
 	defer b.unlock()
+	if f.RecentAbove() >= upto {
+		return Range{}, nil // many wait here when a letter comes, and one was the first
+	}
 	err = b.exclusive(ctx, func() error {
 		if b.st.recent >= upto {
 			return nil

@@ -89,8 +89,8 @@ func (c *compressed) Read(p []byte) (int, error) {
 }
 
 // WaitInput waits for octets that mean something: the end of a flush may come later
-// than what was flushed. After such it gives false, for wake may have come with them.
-func (c *compressed) WaitInput(wake <-chan struct{}) (bool, error) {
+// than what was flushed. After such it gives false, for Wake may have come with them.
+func (c *compressed) WaitInput() (bool, error) {
 	if err := c.Flush(); err != nil {
 		return false, err
 	}
@@ -99,7 +99,7 @@ func (c *compressed) WaitInput(wake <-chan struct{}) (bool, error) {
 			if waited {
 				return false, nil
 			}
-			if input, err := c.Conn.WaitInput(wake); err != nil || !input {
+			if input, err := c.Conn.WaitInput(); err != nil || !input {
 				return false, err
 			}
 			waited = true

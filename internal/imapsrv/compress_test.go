@@ -144,7 +144,7 @@ func (c *piecesConn) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-func (c *piecesConn) WaitInput(<-chan struct{}) (bool, error) {
+func (c *piecesConn) WaitInput() (bool, error) {
 	c.waits++
 	return true, nil
 }
@@ -163,7 +163,7 @@ func TestAWakeThatComesWithTheEndOfAFlushIsNotLost(t *testing.T) {
 	if _, err := io.ReadFull(c, make([]byte, 8)); err != nil {
 		t.Fatal(err)
 	}
-	if input, err := c.WaitInput(nil); input || err != nil || conn.waits != 1 {
+	if input, err := c.WaitInput(); input || err != nil || conn.waits != 1 {
 		t.Errorf("WaitInput = %v, %v after %d waits; want false after one", input, err, conn.waits)
 	}
 }

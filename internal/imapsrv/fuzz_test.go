@@ -195,6 +195,7 @@ func (c *scriptConn) Read(p []byte) (int, error)  { return c.in.Read(p) }
 func (c *scriptConn) Write(p []byte) (int, error) { return c.out.Write(p) }
 func (c *scriptConn) Flush() error                { return nil }
 func (c *scriptConn) PlaintextOK(string) bool     { return true }
-func (c *scriptConn) WaitInput(<-chan struct{}) (bool, error) {
+func (c *scriptConn) Wake()                       {}
+func (c *scriptConn) WaitInput() (bool, error) {
 	return c.in.Len() > 0, map[bool]error{true: nil, false: io.EOF}[c.in.Len() > 0]
 }

@@ -16,7 +16,7 @@ func (s *session) doIdle() (string, error) {
 	}
 	s.line("+ idling")
 	due := time.Now().Add(idleNotice)
-	alarm := time.AfterFunc(idleNotice, s.awake)
+	alarm := time.AfterFunc(idleNotice, s.c.Wake)
 	defer alarm.Stop()
 	for {
 		s.happened(true)
@@ -52,5 +52,5 @@ func (s *session) waitInput() (bool, error) {
 	if s.in.Buffered() > 0 {
 		return true, s.c.Flush()
 	}
-	return s.c.WaitInput(s.wake)
+	return s.c.WaitInput()
 }

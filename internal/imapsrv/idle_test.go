@@ -14,12 +14,14 @@ import (
 // A waitingConn has no input before end is closed.
 type waitingConn struct {
 	scriptConn
-	end chan struct{}
+	end, wake chan struct{}
 }
 
-func (c *waitingConn) WaitInput(wake <-chan struct{}) (bool, error) {
+func (c *waitingConn) Wake() { c.wake <- struct{}{} }
+
+func (c *waitingConn) WaitInput() (bool, error) {
 	select {
-	case <-wake:
+	case <-c.wake:
 		return false, nil
 	case <-c.end:
 		return true, nil
@@ -28,8 +30,8 @@ func (c *waitingConn) WaitInput(wake <-chan struct{}) (bool, error) {
 
 func TestAnIdleClientHearsFromTheServer(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		c := &waitingConn{scriptConn: scriptConn{out: &bytes.Buffer{}}, end: make(chan struct{})}
-		s := &session{Server: &Server{}, c: c, ctx: t.Context(), wake: make(chan struct{}, 1)}
+		c := &waitingConn{scriptConn: scriptConn{out: &bytes.Buffer{}}, end: make(chan struct{}), wake: make(chan struct{}, 1)}
+		s := &session{Server: &Server{}, c: c, ctx: t.Context()}
 		s.in = imapwire.NewReader(io.MultiReader(strings.NewReader("\r\n"), strings.NewReader("DONE\r\n")))
 		time.AfterFunc(5*idleNotice/2, func() { close(c.end) })
 		if ok, err := s.doIdle(); err != nil {

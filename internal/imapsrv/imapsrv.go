@@ -30,9 +30,10 @@ import (
 // until WaitInput, too.
 type Conn interface {
 	netserve.Client
-	// WaitInput waits until the client has sent something (true) or wake has
-	// something (false).
-	WaitInput(wake <-chan struct{}) (bool, error)
+	// WaitInput waits until the client has sent something (true) or Wake has been
+	// called (false), which anybody may do at any time.
+	WaitInput() (bool, error)
+	Wake()
 }
 
 // A Server holds what all sessions share. Its fields must not change while a

@@ -28,6 +28,7 @@ type testConn struct {
 	w     *bufio.Writer
 	plain bool
 	drain chan struct{}
+	wake  chan struct{}
 	ahead []byte
 }
 
@@ -53,7 +54,14 @@ func (c *testConn) SetIdleTimeout(time.Duration)   {}
 func (c *testConn) Busy(bool)                      {}
 func (c *testConn) Draining() <-chan struct{}      { return c.drain }
 
-func (c *testConn) WaitInput(wake <-chan struct{}) (bool, error) {
+func (c *testConn) Wake() {
+	select {
+	case c.wake <- struct{}{}:
+	default:
+	}
+}
+
+func (c *testConn) WaitInput() (bool, error) {
 	c.w.Flush()
 	type result struct {
 		n   int
@@ -69,7 +77,7 @@ func (c *testConn) WaitInput(wake <-chan struct{}) (bool, error) {
 	case r := <-got:
 		c.ahead = buf[:r.n]
 		return r.err == nil, r.err
-	case <-wake:
+	case <-c.wake:
 		c.Conn.SetReadDeadline(time.Unix(1, 0))
 		r := <-got
 		c.Conn.SetReadDeadline(time.Time{})
@@ -130,7 +138,7 @@ func (f *fixture) dial() net.Conn {
 	serve := f.server.Serve
 	go func() {
 		defer close(done)
-		serve(context.Background(), &testConn{Conn: server, w: bufio.NewWriter(server), plain: true, drain: make(chan struct{})})
+		serve(context.Background(), &testConn{Conn: server, w: bufio.NewWriter(server), plain: true, drain: make(chan struct{}), wake: make(chan struct{}, 1)})
 		server.Close()
 	}()
 	f.t.Cleanup(func() { client.Close(); <-done })

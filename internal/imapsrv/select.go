@@ -83,7 +83,7 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 	}
 	sel := &selected{name: s.tree.Canonical(name), folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, mine: map[uint32]bool{}}
 	sel.claimRecent(s.ctx)
-	sel.cancel = folder.Subscribe(s.wake)
+	sel.cancel = folder.Subscribe(s.c.Wake)
 	s.sel = sel
 	s.describe(name)
 	s.answerResync(params.resync)

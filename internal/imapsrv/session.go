@@ -36,8 +36,7 @@ type session struct {
 	uidonly   bool // no message numbers, in neither direction
 	deflate   *compressed
 
-	wake  chan struct{} // something may have happened that the client is to be told
-	watch *watch        // what NOTIFY asks for; nil before the first one
+	watch *watch // what NOTIFY asks for; nil before the first one
 
 	loginBy  time.Time // until when somebody must have logged in
 	failures int       // wrong commands in a row
@@ -47,7 +46,7 @@ type session struct {
 }
 
 func newSession(ctx context.Context, s *Server, c Conn) *session {
-	sess := &session{Server: s, c: c, ctx: ctx, loginBy: time.Now().Add(loginLimit), wake: make(chan struct{}, 1)}
+	sess := &session{Server: s, c: c, ctx: ctx, loginBy: time.Now().Add(loginLimit)}
 	sess.in = imapwire.NewReader(sess)
 	sess.in.Limits = imapwire.Tiny
 	sess.in.Continue = func() error {

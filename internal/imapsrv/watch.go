@@ -68,21 +68,13 @@ func (s *session) follow(w *watch) (err error) {
 	}
 	w.unfollow = s.tree.Follow(func() {
 		w.dirty.Store(true)
-		s.awake()
+		s.c.Wake()
 	})
 	if w.known, err = s.takeSurvey(w); err != nil {
 		return err
 	}
 	_, err = s.open(w)
 	return err
-}
-
-// awake has the session look for something to tell, if it is waiting.
-func (s *session) awake() {
-	select {
-	case s.wake <- struct{}{}:
-	default: // it will wake anyhow
-	}
 }
 
 func (s *session) endWatch(w *watch) {
@@ -143,7 +135,7 @@ func (s *session) watchFolder(name string) (*watched, error) {
 	if err != nil {
 		return nil, err
 	}
-	cancel := folder.Subscribe(s.wake)
+	cancel := folder.Subscribe(s.c.Wake)
 	if err := folder.Sync(s.ctx); err != nil {
 		cancel()
 		folder.Close()
@@ -231,7 +223,7 @@ func (s *session) tellStatus(name string, f *watched) {
 func (s *session) unselected(sel *selected) {
 	if s.watch != nil && s.watch.folders[sel.name] != nil {
 		s.watch.folders[sel.name].told = sel.view
-		s.awake()
+		s.c.Wake()
 	}
 }
 

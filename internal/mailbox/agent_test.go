@@ -154,7 +154,7 @@ func (x *office) folder(session, folder int) (*Folder, error) {
 		return nil, err
 	}
 	if session > 0 { // this one hears of changes by inotify, and follows them at once
-		x.cancel[folder] = f.Subscribe(make(chan struct{}, 1))
+		x.cancel[folder] = f.Subscribe(func() {})
 	}
 	*at, x.held[session][folder] = f, f.View()
 	return f, nil

@@ -47,7 +47,7 @@ func TestAttendAndSubscribeShareAWatch(t *testing.T) {
 		}
 	})
 	f := x.open(x.store)
-	f.Subscribe(make(chan struct{}, 1))
+	f.Subscribe(func() {})
 	f.Close()
 	for w := x.store.watcher(); w.aboutToTell(x.dir); {
 		time.Sleep(time.Millisecond) // of what opening the folder has made
@@ -59,7 +59,7 @@ func TestAttendAndSubscribeShareAWatch(t *testing.T) {
 	f = x.open(x.store)
 	x.must(f.Sync(x.ctx))
 	changes := make(chan struct{}, 1)
-	defer f.Subscribe(changes)()
+	defer f.Subscribe(telling(changes))()
 	cancel()
 	old, other := f.View(), x.open(x.process())
 	x.must(other.Sync(x.ctx))

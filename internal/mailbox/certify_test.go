@@ -38,7 +38,7 @@ func TestWhatWeHaveChangedNeedsNoScan(t *testing.T) {
 	for n := range 3 {
 		f := x.open(x.store)
 		x.must(f.Sync(x.ctx))
-		cancel := f.Subscribe(make(chan struct{}, 1))
+		cancel := f.Subscribe(func() {})
 		x.must(f.Settle(x.ctx))
 		x.append(f, "a: b\r\n\r\nd\r\n")
 		if _, err := f.Store(x.ctx, []uint32{1}, FlagChange{Set: Flags(1 << n)}, Always); err != nil {
@@ -125,7 +125,7 @@ func TestOurOwnRenamesAreNoNews(t *testing.T) {
 	t.Cleanup(func() { s.Close() })
 	f := x.open(s)
 	x.must(f.Sync(x.ctx))
-	f.Subscribe(make(chan struct{}, 1))() // it is watched, and nobody looks in the background
+	f.Subscribe(func() {})() // it is watched, and nobody looks in the background
 	x.must(f.Sync(x.ctx))
 	var removed string // by another program, as soon as we have renamed it
 	on.after = func(op durable.Op) {
@@ -164,7 +164,7 @@ func TestEventsOfRemoteFileSystemsAreNotAll(t *testing.T) {
 	f := x.open(x.store)
 	f.b.remote = true
 	x.must(f.Sync(x.ctx))
-	defer f.Subscribe(make(chan struct{}, 1))()
+	defer f.Subscribe(func() {})()
 	x.must(f.Sync(x.ctx))
 	w := x.store.watcher()
 	w.mu.Lock()

@@ -5,27 +5,26 @@ import "sync"
 // feed tells subscribers of new versions.
 type feed struct {
 	mu   sync.Mutex
-	subs map[chan<- struct{}]int
+	subs map[*subscriber]bool
 }
+
+type subscriber struct{ tell func() }
 
 func (f *feed) tell() {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for c := range f.subs {
-		select {
-		case c <- struct{}{}:
-		default:
-		}
+	for s := range f.subs {
+		s.tell()
 	}
 }
 
-func (f *feed) add(c chan<- struct{}) {
+func (f *feed) add(s *subscriber) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if f.subs == nil {
-		f.subs = map[chan<- struct{}]int{}
+		f.subs = map[*subscriber]bool{}
 	}
-	f.subs[c]++
+	f.subs[s] = true
 }
 
 func (f *feed) empty() bool {
@@ -34,10 +33,8 @@ func (f *feed) empty() bool {
 	return len(f.subs) == 0
 }
 
-func (f *feed) remove(c chan<- struct{}) {
+func (f *feed) remove(s *subscriber) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.subs[c]--; f.subs[c] <= 0 {
-		delete(f.subs, c)
-	}
+	delete(f.subs, s)
 }

@@ -50,19 +50,14 @@ func (f *Folder) Sync(ctx context.Context) error {
 	return nil
 }
 
-// Subscribe has c told (without blocking) of each new version, until cancel is
-// called. While anybody is subscribed, changes by others are looked for in the
+// Subscribe has tell called after each new version, until cancel is called. tell must not
+// block. While anybody is subscribed, changes by others are looked for in the
 // background.
-func (f *Folder) Subscribe(c chan<- struct{}) (cancel func()) {
-	b := f.b
-	b.feed.add(c)
+func (f *Folder) Subscribe(tell func()) (cancel func()) {
+	b, s := f.b, &subscriber{tell}
+	b.feed.add(s)
 	b.store.attend(b)
-	var once atomic.Bool
-	return func() {
-		if once.CompareAndSwap(false, true) {
-			b.feed.remove(c)
-		}
-	}
+	return func() { b.feed.remove(s) }
 }
 
 // PayDebts brings files and names to where clients have been told they are. A

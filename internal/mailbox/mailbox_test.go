@@ -36,6 +36,16 @@ func newFixture(t *testing.T) *fixture {
 	return x
 }
 
+// telling notes in a channel that something is told.
+func telling(c chan<- struct{}) func() {
+	return func() {
+		select {
+		case c <- struct{}{}:
+		default:
+		}
+	}
+}
+
 // process makes another Store, as another process would have.
 func (x *fixture) process() *Store {
 	s := NewStore(durable.New(), Options{})
@@ -385,7 +395,7 @@ func TestSubscribersHearOfMail(t *testing.T) {
 			f := x.open(x.store)
 			x.must(f.Sync(x.ctx))
 			told := make(chan struct{}, 1)
-			cancel := f.Subscribe(told)
+			cancel := f.Subscribe(telling(told))
 			defer cancel()
 			x.deliver("a\n")
 			deadline := time.After(time.Minute)
@@ -471,7 +481,7 @@ func TestAFolderMadeAnewUnderASession(t *testing.T) {
 	x.deliver("a\n")
 	f := x.open(x.store)
 	told := make(chan struct{}, 1)
-	defer f.Subscribe(told)()
+	defer f.Subscribe(telling(told))()
 	x.wantView(f, "1:")
 	old := f.View().UIDValidity()
 	x.must(os.Rename(x.dir, x.dir+".away"))

@@ -34,7 +34,7 @@ func TestTwoOwnersOfAFolderAreBothTold(t *testing.T) {
 		}
 		one, other := x.open(first), x.open(second)
 		heardOne, heardOther := make(chan struct{}, 1), make(chan struct{}, 1)
-		cancelOne, cancelOther := one.Subscribe(heardOne), other.Subscribe(heardOther)
+		cancelOne, cancelOther := one.Subscribe(telling(heardOne)), other.Subscribe(telling(heardOther))
 		x.deliver("a: b\n\nc\n")
 		want := len(x.files())
 		for one.View().Len() < want {

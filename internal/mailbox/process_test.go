@@ -51,7 +51,7 @@ func work(dir, name string) error {
 	if err != nil {
 		return err
 	}
-	f.Subscribe(make(chan struct{}, 1))
+	f.Subscribe(func() {})
 	mine := map[uint32]string{}
 	for n := 0; ; n++ {
 		switch k := rand.IntN(10); {

@@ -20,7 +20,7 @@ func (x *fixture) atRest(watched bool) *box {
 	x.must(f.Sync(x.ctx))
 	cancel := func() {}
 	if watched {
-		cancel = f.Subscribe(make(chan struct{}, 1))
+		cancel = f.Subscribe(func() {})
 		x.must(f.Sync(x.ctx))
 	}
 	cancel()
@@ -148,7 +148,7 @@ func TestWhatOthersDoToAFolderAtRest(t *testing.T) {
 func (x *fixture) hears(f *Folder) {
 	x.t.Helper()
 	told := make(chan struct{}, 1)
-	defer f.Subscribe(told)()
+	defer f.Subscribe(telling(told))()
 	n := f.View().Len()
 	x.deliver("last\n")
 	for f.View().Len() == n {
@@ -261,7 +261,7 @@ func TestSessionsComeAndGo(t *testing.T) {
 					t.Error(err)
 					return
 				}
-				cancel := f.Subscribe(make(chan struct{}, 1))
+				cancel := f.Subscribe(func() {})
 				if err := f.Sync(x.ctx); err != nil || f.View().Len() < want {
 					t.Errorf("%d letters, want %d: %v", f.View().Len(), want, err)
 				}

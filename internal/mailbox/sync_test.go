@@ -91,7 +91,7 @@ func TestADeliveryWhileWeRenameIsFoundAtOnce(t *testing.T) {
 	s := NewStore(durable.NewTraced(on), Options{})
 	t.Cleanup(func() { s.Close() })
 	f := x.open(s)
-	defer f.Subscribe(make(chan struct{}, 1))()
+	defer f.Subscribe(func() {})()
 	for n := 0; n < 200; n += 2 {
 		x.must(f.Sync(x.ctx))
 		x.deliverAtRename(on)
@@ -112,7 +112,7 @@ func TestADeliveryWhileWeRenameIsFoundLater(t *testing.T) {
 	s := NewStore(durable.NewTraced(on), Options{Now: later})
 	t.Cleanup(func() { s.Close() })
 	f := x.open(s)
-	f.Subscribe(make(chan struct{}, 1))()
+	f.Subscribe(func() {})()
 	x.must(f.Sync(x.ctx))
 	x.settled()
 	x.must(f.Sync(x.ctx))
@@ -132,7 +132,7 @@ func TestADeliveryWhileWeRenameIsFoundLater(t *testing.T) {
 func TestAnotherBoxOfAFolderLeavesTheFirstItsEvents(t *testing.T) {
 	x := newFixture(t)
 	f := x.open(x.store)
-	defer f.Subscribe(make(chan struct{}, 1))()
+	defer f.Subscribe(func() {})()
 	w, other := x.store.watcher(), newBox(x.store, x.dir)
 	w.add(other)
 	w.mu.Lock()

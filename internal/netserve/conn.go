@@ -29,6 +29,7 @@ type Conn struct {
 	out     *[flushSize]byte // what is not yet written; nil: nothing
 	kept    int              // so many octets
 	pending []byte           // read and not yet given, by WaitInput
+	room    []byte           // for that; nil before the first
 
 	mu        sync.Mutex
 	nc        net.Conn // changes once, when TLS begins
@@ -38,7 +39,8 @@ type Conn struct {
 	busy      bool
 	stopAt    time.Time // end of a draining server's patience; zero while it runs
 	expired   bool      // the client was silent for too long already
-	awakened  bool      // a read was interrupted by WaitInput's channel
+	waits     bool      // WaitInput does
+	woken     bool      // WaitInput is to be told, or has been interrupted
 	abortedAt time.Time // zero: not
 }
 
@@ -51,6 +53,8 @@ const (
 	handshakeTimeout = 30 * time.Second
 	// farewell is how long an aborted session has for its last words.
 	farewell = 2 * time.Second
+	// waitRoom is how much WaitInput reads at once.
+	waitRoom = 128
 	// flushSize is when output is written although more may come.
 	flushSize = 32 << 10
 )

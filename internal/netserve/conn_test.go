@@ -117,28 +117,36 @@ func TestOutputTakesRoomOnlyWhileThereIsSome(t *testing.T) {
 func TestWaitInput(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c, client := pair()
-		wake := make(chan struct{}, 1)
-		time.AfterFunc(time.Second, func() { wake <- struct{}{} })
-		if ok, err := c.WaitInput(wake); ok || err != nil {
+		time.AfterFunc(time.Second, c.Wake)
+		if ok, err := c.WaitInput(); ok || err != nil {
 			t.Errorf("woken: %v, %v", ok, err)
 		}
+		c.Wake()
+		c.Wake()
+		if ok, err := c.WaitInput(); ok || err != nil {
+			t.Errorf("woken before: %v, %v", ok, err)
+		}
 		time.AfterFunc(time.Second, func() { client.Write([]byte("DONE\r\n")) })
-		if ok, err := c.WaitInput(wake); !ok || err != nil {
+		if ok, err := c.WaitInput(); !ok || err != nil {
 			t.Errorf("input: %v, %v", ok, err)
 		}
-		if ok, err := c.WaitInput(wake); !ok || err != nil {
+		if ok, err := c.WaitInput(); !ok || err != nil {
 			t.Errorf("input that was not taken: %v, %v", ok, err)
 		}
+		c.Wake() // does not disturb a read
 		buf := make([]byte, 100)
 		if n, err := c.Read(buf); string(buf[:n]) != "DONE\r\n" {
 			t.Errorf("read %q, %v", buf[:n], err)
 		}
+		if ok, err := c.WaitInput(); ok || err != nil {
+			t.Errorf("woken during a read: %v, %v", ok, err)
+		}
 		c.SetIdleTimeout(time.Minute)
-		if ok, err := c.WaitInput(wake); ok || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if ok, err := c.WaitInput(); ok || !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("silence: %v, %v", ok, err)
 		}
 		time.AfterFunc(time.Second, func() { c.drain(time.Now().Add(time.Hour)) })
-		if ok, err := c.WaitInput(wake); ok || !errors.Is(err, os.ErrDeadlineExceeded) {
+		if ok, err := c.WaitInput(); ok || !errors.Is(err, os.ErrDeadlineExceeded) {
 			t.Errorf("stop: %v, %v", ok, err)
 		}
 	})

@@ -141,10 +141,10 @@ func (c *Conn) armWrite() error {
 	return c.nc.SetWriteDeadline(until)
 }
 
-// WaitInput waits until the client has sent something (true) or wake has
-// something or is closed (false). The server's stop and the idle timeout are
-// os.ErrDeadlineExceeded.
-func (c *Conn) WaitInput(wake <-chan struct{}) (bool, error) {
+// WaitInput waits until the client has sent something (true) or Wake is called
+// (false), if that has not been since the last time it said so. The server's stop and
+// the idle timeout are os.ErrDeadlineExceeded.
+func (c *Conn) WaitInput() (bool, error) {
 	if len(c.pending) > 0 {
 		return true, nil
 	}
@@ -154,44 +154,54 @@ func (c *Conn) WaitInput(wake <-chan struct{}) (bool, error) {
 	if err := c.armRead(); err != nil {
 		return false, err
 	}
-	done, gone := make(chan struct{}), make(chan struct{})
-	go func() {
-		defer close(gone)
-		select {
-		case <-wake:
-			c.awake()
-		case <-done:
-		}
-	}()
-	buf := make([]byte, 512)
-	n, err := c.nc.Read(buf)
-	close(done)
-	<-gone
-	woken := c.wasAwakened()
-	if n > 0 {
-		c.pending = buf[:n]
-		return true, nil
-	}
-	if woken && errors.Is(err, os.ErrDeadlineExceeded) {
+	if c.beginWait() {
 		return false, nil
+	}
+	if c.room == nil {
+		c.room = make([]byte, waitRoom)
+	}
+	n, err := c.nc.Read(c.room)
+	c.pending = c.room[:n]
+	if c.endWait(n > 0) {
+		return false, nil
+	}
+	if n > 0 {
+		return true, nil
 	}
 	return false, err
 }
 
-// awake interrupts a read.
-func (c *Conn) awake() {
+// Wake interrupts WaitInput, or the next one. It may be called by any goroutine.
+func (c *Conn) Wake() {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.awakened = true
-	c.nc.SetReadDeadline(past)
+	c.woken = true
+	if c.waits {
+		c.nc.SetReadDeadline(past)
+	}
 }
 
-func (c *Conn) wasAwakened() bool {
+// beginWait reports whether Wake has been called; else it is let interrupt what
+// reads now.
+func (c *Conn) beginWait() bool {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	was := c.awakened
-	c.awakened = false
-	return was
+	woken := c.woken
+	c.woken, c.waits = false, !woken
+	return woken
+}
+
+// endWait reports whether Wake has been called. If there is input it is for the next
+// time to say so.
+func (c *Conn) endWait(input bool) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.waits = false
+	if input || !c.woken {
+		return false
+	}
+	c.woken = false
+	return true
 }
 
 // drain ends a session that waits, and gives a busy one until stopAt.

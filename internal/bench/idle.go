@@ -3,6 +3,8 @@ package main
 import (
 	"bytes"
 	"fmt"
+	"os"
+	"path/filepath"
 	"slices"
 	"sync"
 	"time"
@@ -11,33 +13,76 @@ import (
 // idleFolder is how many letters the folder has at most that sessions wait in.
 const idleFolder = 1000
 
+// A waiter is a kind of session that waits.
+type waiter struct {
+	name     string
+	tls      bool
+	compress bool
+}
+
+// waiters are the kinds that are measured, of Dovecot only the first: the others
+// would need a certificate and a plugin.
+var waiters = []waiter{{name: "plain"}, {name: "TLS", tls: true}, {name: "COMPRESS", compress: true}}
+
 // idle measures what sessions of one user cost that have a folder selected and
 // wait, and how soon the first and the last of them hear of a new letter.
 func idle(b *bench) error {
-	sides, err := b.imapSides()
-	if err != nil {
-		return err
-	}
 	b.folder = min(b.folder, idleFolder)
-	if err := b.freshFolders(0, sides); err != nil {
-		return err
-	}
-	fmt.Printf("    %-12s %14s %16s %16s\n", fmt.Sprintf("%d sessions", b.idlers), "KiB a session", "first hears, ms", "last hears, ms")
-	for _, s := range sides {
-		each, first, last, err := s.idle()
-		if err != nil {
-			return fmt.Errorf("%s: %w", s.r.title, err)
+	fmt.Printf("    %-24s %14s %16s %16s\n", fmt.Sprintf("%d sessions", b.idlers), "KiB a session", "first hears, ms", "last hears, ms")
+	root := b.dir
+	for _, kind := range waiters {
+		b.dir = filepath.Join(root, kind.name)
+		if err := b.idleOf(kind); err != nil {
+			return fmt.Errorf("%s: %w", kind.name, err)
 		}
-		fmt.Printf("    %-12s %14.1f %16.1f %16.1f\n", s.r.title, each, first, last)
+		b.alone = true
 	}
 	return nil
 }
 
-func (s *imapSide) idle() (each, first, last float64, err error) {
-	if err := s.again(); err != nil { // whatever is made once is there now
-		return 0, 0, 0, err
+// idleOf measures one kind, with servers of its own.
+func (b *bench) idleOf(kind waiter) error {
+	if err := os.MkdirAll(b.dir, 0o755); err != nil {
+		return err
 	}
-	if _, err := s.c.do("SELECT INBOX"); err != nil {
+	sides, err := b.imapSides()
+	if err != nil {
+		return err
+	}
+	if err := b.freshFolders(0, sides); err != nil {
+		return err
+	}
+	for _, s := range sides {
+		each, first, last, err := s.idle(kind)
+		if err != nil {
+			return fmt.Errorf("%s: %w", s.r.title, err)
+		}
+		fmt.Printf("    %-24s %14.1f %16.1f %16.1f\n", s.r.title+", "+kind.name, each, first, last)
+	}
+	return nil
+}
+
+// dial begins a session of a kind and selects the folder.
+func (k waiter) dial(addr, user string) (*imapClient, error) {
+	c, err := greetIMAP(addr)
+	if err == nil && k.tls {
+		err = c.startTLS()
+	}
+	if err == nil {
+		_, err = c.do("LOGIN " + user + " secret")
+	}
+	if err == nil && k.compress {
+		err = c.compress()
+	}
+	if err == nil {
+		_, err = c.do("SELECT INBOX")
+	}
+	return c, err
+}
+
+func (s *imapSide) idle(kind waiter) (each, first, last float64, err error) {
+	s.c, err = kind.dial(s.r.imap, s.user) // whatever is made once is there now
+	if err != nil {
 		return 0, 0, 0, err
 	}
 	before, err := s.restingMemory()
@@ -46,13 +91,10 @@ func (s *imapSide) idle() (each, first, last float64, err error) {
 	}
 	conns := make([]*imapClient, s.b.idlers)
 	for i := range conns {
-		if conns[i], err = dialIMAP(s.r.imap, s.user, "secret"); err != nil {
+		if conns[i], err = kind.dial(s.r.imap, s.user); err != nil {
 			return 0, 0, 0, err
 		}
 		defer conns[i].nc.Close()
-		if _, err = conns[i].do("SELECT INBOX"); err != nil {
-			return 0, 0, 0, err
-		}
 	}
 	after, err := s.restingMemory()
 	if err != nil {

@@ -131,6 +131,7 @@ func pop3(b *bench) error {
 	}
 	b.folder = b.part()
 	took := make([][][]float64, len(popSteps)) // step, side, round
+	cpu := make([][]float64, len(sides))
 	for i := range took {
 		took[i] = make([][]float64, len(sides))
 	}
@@ -142,6 +143,10 @@ func pop3(b *bench) error {
 		for i, s := range sides {
 			pops[i] = &popSide{imapSide: s}
 		}
+		before := make([]float64, len(sides))
+		for i, s := range sides {
+			before[i], _ = s.r.cpu()
+		}
 		for n, st := range popSteps {
 			for i := range pops {
 				i = (i + round) % len(pops)
@@ -152,10 +157,18 @@ func pop3(b *bench) error {
 				took[n][i] = append(took[n][i], time.Since(start).Seconds())
 			}
 		}
+		for i, s := range sides {
+			after, err := s.r.restingCPU()
+			if err != nil {
+				return err
+			}
+			cpu[i] = append(cpu[i], after-before[i])
+		}
 	}
 	reportHead(fmt.Sprintf("%d letters, seconds", b.folder), sides)
 	for n, st := range popSteps {
 		reportLine(st.name, took[n])
 	}
+	reportLine("processor time of the round", cpu)
 	return nil
 }

@@ -37,6 +37,8 @@ import (
 	"strings"
 	"sync"
 
+	"golang.org/x/text/unicode/norm"
+
 	"postbag/internal/durable"
 	"postbag/internal/mailbox"
 	"postbag/internal/maildir"
@@ -127,9 +129,21 @@ func (t *Tree) isFolder(dir string) bool {
 	return err == nil && st.IsDir()
 }
 
-// Canonical gives a name as List would: INBOX in capitals (RFC 9051 section
-// 5.1), no separator at the end.
+// Canonical gives a name as List would: INBOX in capitals, no separator at the
+// end, and in Normalization Form C unless a folder has it as it is (RFC 9051
+// section 5.1).
 func (t *Tree) Canonical(name string) string {
+	name = t.inCapitals(name)
+	if norm.NFC.IsNormalString(name) {
+		return name
+	}
+	if dir, err := t.dirOf(name); err == nil && t.isFolder(dir) {
+		return name
+	}
+	return norm.NFC.String(name)
+}
+
+func (t *Tree) inCapitals(name string) string {
 	name = strings.TrimSuffix(name, string(t.sep))
 	first, rest, deeper := strings.Cut(name, string(t.sep))
 	if !strings.EqualFold(first, Inbox) {
@@ -146,8 +160,9 @@ const maxName = 255
 
 // dir gives the directory of a folder, which may not be there. A UTF-8 name on
 // disk is found before the modified UTF-7 one is taken for granted.
-func (t *Tree) dir(name string) (string, error) {
-	name = t.Canonical(name)
+func (t *Tree) dir(name string) (string, error) { return t.dirOf(t.Canonical(name)) }
+
+func (t *Tree) dirOf(name string) (string, error) {
 	if name == Inbox {
 		return t.root, nil
 	}
@@ -182,6 +197,16 @@ func (t *Tree) check(name string) error {
 		}
 	}
 	return nil
+}
+
+// newDir gives the directory of a folder that is to be made. Its name must be
+// Net-Unicode (RFC 9051 section 5.1, RFC 5198 section 2).
+func (t *Tree) newDir(name string) (string, error) {
+	never := func(r rune) bool { return r >= 0x80 && r < 0xA0 || r == 0x2028 || r == 0x2029 || r == 0xFEFF }
+	if strings.ContainsFunc(name, never) {
+		return "", fmt.Errorf("%q: %w: control character", name, ErrBadName)
+	}
+	return t.dir(name)
 }
 
 // escapes stand on disk for what a level may have in its name but a

@@ -151,6 +151,26 @@ func TestCreate(t *testing.T) {
 	}
 }
 
+func TestNamesAreNormalized(t *testing.T) {
+	x := newFixture(t, "cur/", "new/", "tmp/", ".Cafe&AwE-/cur/")
+	for name, want := range map[string]string{
+		"Cafe\u0301": "Cafe\u0301", "inbox/e\u0301/": "INBOX/\u00e9", "e\u0301": "\u00e9", "\u00e9": "\u00e9", "e": "e",
+	} {
+		if got := x.tree.Canonical(name); got != want {
+			t.Errorf("Canonical(%q) = %q, want %q", name, got, want)
+		}
+	}
+	x.must(x.tree.Create(x.ctx, "e\u0301"))
+	x.must(x.tree.Rename(x.ctx, "e\u0301", "o\u0308"))
+	x.must(x.tree.Rename(x.ctx, "Cafe\u0301", "Cafe"))
+	x.want("INBOX Cafe \u00f6")
+	for _, name := range []string{"a\u0085", "a\u2028b", "\ufeffa"} {
+		if err := x.tree.Rename(x.ctx, "Cafe", name); !errors.Is(err, ErrBadName) {
+			t.Errorf("Rename to %q: %v, want %v", name, err, ErrBadName)
+		}
+	}
+}
+
 func TestAFolderMadeAnewHasAGreaterUIDVALIDITY(t *testing.T) {
 	x := newFixture(t)
 	last := uint32(0)

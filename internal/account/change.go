@@ -20,7 +20,7 @@ const deletedPrefix = "postbag.deleted."
 // It is there, whole, after a crash.
 func (t *Tree) Create(ctx context.Context, name string, uses ...string) error {
 	name = t.Canonical(name)
-	dir, err := t.dir(name)
+	dir, err := t.newDir(name)
 	if err != nil {
 		return err
 	}
@@ -123,7 +123,7 @@ func (t *Tree) sweep() {
 // 6.3.6).
 func (t *Tree) Rename(ctx context.Context, from, to string) error {
 	from, to = t.Canonical(from), t.Canonical(to)
-	dst, err := t.dir(to)
+	dst, err := t.newDir(to)
 	if err != nil {
 		return err
 	}

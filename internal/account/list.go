@@ -3,6 +3,7 @@ package account
 import (
 	"context"
 	"fmt"
+	"maps"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -18,9 +19,9 @@ type Folder struct {
 	SpecialUse  []string // RFC 6154: `\Sent`
 }
 
-// List lists all folders, INBOX first, then by name; levels above folders that
-// are none themselves, and names that are subscribed to but not there, have
-// Exists false.
+// List lists all folders, INBOX first, then by name; names that are subscribed to
+// but not there, and levels above folders and those that are none themselves,
+// have Exists false.
 func (t *Tree) List(ctx context.Context) ([]Folder, error) {
 	all, err := t.folders()
 	if err != nil {
@@ -81,23 +82,13 @@ func (t *Tree) folders() (map[string]*Folder, error) {
 // parents adds the levels above, and says who has children. A mere
 // subscription is nobody's child.
 func (t *Tree) parents(all map[string]*Folder) {
-	names := make([]string, 0, len(all))
-	for name, f := range all {
-		if f.Exists {
-			names = append(names, name)
-		}
-	}
-	for _, name := range names {
-		for {
-			at := strings.LastIndexByte(name, t.sep)
-			if at < 0 {
-				break
-			}
+	for name, f := range maps.Clone(all) {
+		for at := strings.LastIndexByte(name, t.sep); at >= 0; at = strings.LastIndexByte(name, t.sep) {
 			name = name[:at]
 			if all[name] == nil {
 				all[name] = &Folder{Name: name}
 			}
-			all[name].HasChildren = true
+			all[name].HasChildren = all[name].HasChildren || f.Exists
 		}
 	}
 }

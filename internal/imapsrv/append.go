@@ -51,6 +51,7 @@ func (s *session) doAppend() (string, error) {
 		return "", err
 	}
 	s.putIn(name, uids)
+	s.tellNormal(s.tree.Canonical(name), name)
 	return fmt.Sprintf("[APPENDUID %d %s] done", folder.View().UIDValidity(), imapwire.FormatSet(uids)), nil
 }
 

@@ -333,7 +333,7 @@ func TestMatch(t *testing.T) {
 		name, pattern string
 		want          bool
 	}{
-		{"INBOX", "inbox", true}, {"INBOX", "%", true}, {"a/b", "%", false}, {"a/b", "*", true}, {"a/b", "%/%", true}, {"a/b/c", "a/*c", true},
+		{"INBOX", "inbox", true}, {"INBOX", "%", true}, {"INBOX/a", "inb*", true}, {"INBOX/a", "inbox/A", false}, {"INBOXES", "inboxes", false}, {"a/b", "%", false}, {"a/b", "*", true}, {"a/b", "%/%", true}, {"a/b/c", "a/*c", true},
 		{"a/b/c", "a/%c", false}, {"a", "", false}, {"", "*", true}, {"ab", "a%b%", true}, {"a/b", "a%b", false}, {"x/ab/c", "*a%/c", true},
 		{strings.Repeat("a", 1000), strings.Repeat("*a", 200) + "b", false},
 	} {

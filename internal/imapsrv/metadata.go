@@ -135,12 +135,8 @@ func (s *session) getMetadata(name string, q metadataQuery) (string, error) {
 
 // addSpecialUse adds what a folder is for, as LIST says it.
 func (s *session) addSpecialUse(m account.Metadata, name string) error {
-	folders, err := s.tree.List(s.ctx)
-	for _, f := range folders {
-		if f.Name == name {
-			addUses(m, f)
-		}
-	}
+	f, err := s.listed(name)
+	addUses(m, f)
 	return err
 }
 

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"postbag/internal/account"
 	"postbag/internal/imapwire"
 	"postbag/internal/mailbox"
 )
@@ -81,11 +82,16 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 		folder.Close()
 		return "", err
 	}
-	sel := &selected{name: s.tree.Canonical(name), folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, mine: map[uint32]bool{}}
+	listed, err := s.selectable(name)
+	if err != nil {
+		folder.Close()
+		return "", err
+	}
+	sel := &selected{name: listed.Name, folder: folder, view: folder.View(), readOnly: readOnly, told: map[uint32]uint64{}, mine: map[uint32]bool{}}
 	sel.claimRecent(s.ctx)
 	sel.cancel = folder.Subscribe(s.c.Wake)
 	s.sel = sel
-	s.describe(name)
+	s.describe(name, listed)
 	s.answerResync(params.resync)
 	if readOnly {
 		return "[READ-ONLY] done", nil
@@ -94,8 +100,17 @@ func (s *session) doSelect(readOnly bool) (string, error) {
 	return "[READ-WRITE] done", nil
 }
 
-// describe writes what SELECT says of a folder.
-func (s *session) describe(name string) {
+// selectable is what List has of a folder, as far as SELECT tells of it.
+func (s *session) selectable(name string) (account.Folder, error) {
+	if !s.rev2 {
+		return account.Folder{Name: s.tree.Canonical(name)}, nil
+	}
+	return s.listed(s.tree.Canonical(name))
+}
+
+// describe writes what SELECT says of a folder that the client has called by some
+// name.
+func (s *session) describe(called string, f account.Folder) {
 	v := s.sel.view
 	flags := s.tellKeywords(v.Keywords())
 	if s.sel.readOnly {
@@ -110,12 +125,20 @@ func (s *session) describe(name string) {
 			s.line(fmt.Sprintf("* OK [UNSEEN %d] first unseen", i+1))
 		}
 	} else {
-		s.line("* LIST () " + s.quotedSeparator() + " " + s.encodeName(s.tree.Canonical(name)))
+		s.tellSelected(called, f)
 	}
 	s.line(fmt.Sprintf("* OK [UIDVALIDITY %d] valid", v.UIDValidity()))
 	s.line(fmt.Sprintf("* OK [UIDNEXT %d] next", v.UIDNext()))
 	s.tellHighest()
 	s.line("* OK [MAILBOXID (" + v.MailboxID() + ")] id")
+}
+
+// tellSelected writes the LIST response of SELECT (RFC 9051 section 6.3.2).
+func (s *session) tellSelected(called string, f account.Folder) {
+	if called == f.Name {
+		called = ""
+	}
+	s.tellName(f, called)
 }
 
 const systemFlags = `\Answered \Flagged \Deleted \Seen \Draft $Forwarded`

@@ -1,6 +1,7 @@
 package imapsrv
 
 import (
+	"bytes"
 	"errors"
 	"slices"
 	"strconv"
@@ -331,7 +332,7 @@ func (f *fetching) addStructure(name string) error {
 	if err != nil {
 		return err
 	}
-	if f.utf8 && !e.ASCII {
+	if f.utf8 && !e.ASCII || f.rev2 && hasEncoded(e.BodyStructure) {
 		return f.addUTF8(name)
 	}
 	f.name(name)
@@ -346,13 +347,16 @@ func (f *fetching) addStructure(name string) error {
 	return nil
 }
 
+// hasEncoded reports whether a structure has parameters with a charset.
+func hasEncoded(structure []byte) bool { return bytes.Contains(structure, []byte(`*" `)) }
+
 func (f *fetching) addUTF8(name string) error {
 	part, err := f.source.structure()
 	if err != nil {
 		return err
 	}
 	f.name(name)
-	e := encoder{b: f.b, utf8: true}
+	e := encoder{b: f.b, utf8: true, rev2: f.rev2}
 	if name == "ENVELOPE" {
 		e.envelope(part.Envelope())
 	} else {

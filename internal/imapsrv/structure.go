@@ -13,6 +13,7 @@ import (
 type encoder struct {
 	b    []byte
 	utf8 bool
+	rev2 bool // encoded parameters become text
 }
 
 func (e *encoder) raw(s string)      { e.b = append(e.b, s...) }
@@ -185,7 +186,19 @@ func (e *encoder) params(list []mime.Param) {
 		}
 		e.str(strings.ToUpper(p.Name))
 		e.raw(" ")
-		e.str(p.Value)
+		e.str(e.value(p))
 	}
 	e.raw(")")
+}
+
+// value is that of a parameter: name* keeps its name, but not its encoding (RFC
+// 9051 section 7.5.2, BODYSTRUCTURE). IMAP4rev1 has nothing of that, and its clients
+// decode.
+func (e *encoder) value(p mime.Param) string {
+	if e.rev2 && strings.HasSuffix(p.Name, "*") {
+		if text, ok := mime.ExtendedText(p.Value); ok {
+			return text
+		}
+	}
+	return p.Value
 }

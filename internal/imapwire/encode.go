@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 )
 
 // DateTime is the form of INTERNALDATE (RFC 9051 section 9).
@@ -31,16 +32,20 @@ func AppendString(b []byte, s string, utf8 bool) []byte {
 // maxQuoted keeps quoted strings short: some clients have small buffers.
 const maxQuoted = 1000
 
-func quotable(s string, utf8 bool) bool {
+func quotable(s string, eightBit bool) bool {
 	if len(s) > maxQuoted {
 		return false
 	}
+	ascii := true
 	for i := range len(s) {
-		if c := s[i]; c == 0 || c == '\r' || c == '\n' || c >= 0x80 && !utf8 {
+		switch c := s[i]; {
+		case c == 0, c == '\r', c == '\n', c >= 0x80 && !eightBit:
 			return false
+		case c >= 0x80:
+			ascii = false
 		}
 	}
-	return true
+	return ascii || utf8.ValidString(s)
 }
 
 // AppendAstring writes a string as an atom where it can be one.

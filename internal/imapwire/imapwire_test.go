@@ -189,8 +189,10 @@ func TestAppendString(t *testing.T) {
 			t.Errorf("%q is %q, want %q", in, got, want)
 		}
 	}
-	if got := string(AppendString(nil, "ü", true)); got != `"ü"` {
-		t.Error(got)
+	for in, want := range map[string]string{"ü": `"ü"`, "\xfc": "{1}\r\n\xfc"} {
+		if got := string(AppendString(nil, in, true)); got != want {
+			t.Errorf("with UTF-8 %q is %q, want %q", in, got, want)
+		}
 	}
 }
 

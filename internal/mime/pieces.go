@@ -1,6 +1,7 @@
 package mime
 
 import (
+	"net/url"
 	"strconv"
 	"strings"
 )
@@ -84,6 +85,20 @@ func join(name string, pieces []Param) Param {
 		name += "*"
 	}
 	return Param{name, b.String()}
+}
+
+// ExtendedText gives the text of an encoded value, charset'language'octets (RFC
+// 2231 section 4). ok is false when it is not of that form, or holds what is no
+// text.
+func ExtendedText(value string) (text string, ok bool) {
+	charset, rest, _ := strings.Cut(value, "'")
+	_, encoded, ok := strings.Cut(rest, "'")
+	octets, err := url.PathUnescape(encoded)
+	if !ok || err != nil || !KnownCharset(charset) {
+		return "", false
+	}
+	text = toUTF8(charset, []byte(octets))
+	return text, !strings.ContainsAny(text, "\x00\r\n\uFFFD")
 }
 
 const upperHex = "0123456789ABCDEF"

@@ -31,3 +31,19 @@ func TestParamsOfBrokenValues(t *testing.T) {
 		}
 	}
 }
+
+func TestExtendedText(t *testing.T) {
+	for value, want := range map[string]string{
+		"utf-8'en'%e2%82%ac%20rates": "\u20ac rates", "iso-8859-1''%e9t%e9": "\u00e9t\u00e9", "''a+b": "a+b", "us-ascii''": "",
+		"utf-8''%e9": "\u00e9", // as everywhere: what is no UTF-8 is taken for windows-1252
+	} {
+		if got, ok := ExtendedText(value); got != want || !ok {
+			t.Errorf("ExtendedText(%q) = %q, %v, want %q", value, got, ok, want)
+		}
+	}
+	for _, value := range []string{"plain", "utf-8'x", "utf-8''%e", "utf-8''%zz", "klingon''a", "utf-8''a%00", "utf-8''a%0d%0ab"} {
+		if got, ok := ExtendedText(value); ok {
+			t.Errorf("ExtendedText(%q) = %q", value, got)
+		}
+	}
+}

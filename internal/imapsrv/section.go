@@ -284,7 +284,8 @@ func walk(root *mime.Part, path []int) (part, letter *mime.Part) {
 	return part, letter
 }
 
-// someFields gives the fields that are named, or all others, and an empty line.
+// someFields gives the fields that are named, or all others, and the empty line if
+// there is one (RFC 9051 section 6.4.5.1).
 func (src *source) someFields(p *mime.Part, sec section) ([]byte, error) {
 	r, err := src.slice(p.HeaderOffset, p.HeaderSize)
 	if err != nil {
@@ -304,7 +305,7 @@ func (src *source) someFields(p *mime.Part, sec section) ([]byte, error) {
 		line := header[:end]
 		header = header[end:]
 		if len(bytes.TrimRight(line, "\r\n")) == 0 {
-			break
+			return append(out, '\r', '\n'), nil
 		}
 		if line[0] != ' ' && line[0] != '\t' {
 			keep = named(line, sec.fields) == (sec.text == "HEADER.FIELDS")
@@ -313,7 +314,7 @@ func (src *source) someFields(p *mime.Part, sec section) ([]byte, error) {
 			out = append(out, line...)
 		}
 	}
-	return append(out, '\r', '\n'), nil
+	return out, nil
 }
 
 // named tells whether a line begins a field of one of the names.

@@ -81,7 +81,7 @@ var flagKeys = map[string]search.Criteria{
 // key reads what follows the word of a search key; "" is a set or a list.
 func (s *keyReader) key(word string, depth int) (search.Criteria, error) {
 	if depth > maxNesting {
-		return nil, bad("search is nested too deep")
+		return nil, no("[LIMIT] search is nested too deep")
 	}
 	if c, ok := flagKeys[word]; ok {
 		return c, nil

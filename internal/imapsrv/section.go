@@ -37,7 +37,7 @@ func (s *session) readSection(item string) (section, error) {
 		return sec, err
 	}
 	if sec.path, word = sectionPath(word); len(sec.path) > maxPath {
-		return sec, bad("section is nested too deep")
+		return sec, no("[LIMIT] section is nested too deep")
 	}
 	switch sec.text = word; {
 	case word == "", !binary && (word == "HEADER" || word == "TEXT" || word == "MIME" && len(sec.path) > 0):
@@ -77,7 +77,7 @@ func (s *session) headerFields(sec *section) error {
 	return s.in.Members(func() error {
 		name, err := s.in.Astring()
 		if sec.fields = append(sec.fields, name); len(sec.fields) > maxFields {
-			return bad("too many header fields")
+			return no("[LIMIT] too many header fields")
 		}
 		return err
 	})

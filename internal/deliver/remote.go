@@ -115,6 +115,22 @@ func (r *Remote) send(ctx context.Context, d recipient.Destination, m Mail, to [
 	if err != nil {
 		return same(len(to), Outcome{Err: err})
 	}
+	all := r.tryAll(ctx, hops, d, m, mail, w)
+	if m.RequireTLS && m.From.IsNull() && lacksTLS(all[0]) {
+		// RFC 8689 section 5: a bounce that cannot be protected is better than none.
+		m.RequireTLS, mail.RequireTLS = false, false
+		all = r.tryAll(ctx, hops, d, m, mail, w)
+	}
+	return all
+}
+
+// lacksTLS says that no host took a letter because of TLS.
+func lacksTLS(o Outcome) bool {
+	return o.Err != nil && o.Host == "" && slices.Contains([]string{"5.7.10", "5.7.30", "4.7.4", "4.7.5", "4.7.10"}, status.Code(o.Err))
+}
+
+// tryAll goes through the hosts until one decides.
+func (r *Remote) tryAll(ctx context.Context, hops func(yield func(candidate) bool), d recipient.Destination, m Mail, mail smtpout.Mail, w *way) []Outcome {
 	var failed failures
 	for next := range hops {
 		results, err := r.try(ctx, next, d, m, mail, w)
@@ -126,7 +142,7 @@ func (r *Remote) send(ctx context.Context, d recipient.Destination, m Mail, to [
 			break // hosts behind ourselves would bring the letter back
 		}
 	}
-	return same(len(to), failed.outcome(d))
+	return same(len(mail.Rcpts), failed.outcome(d))
 }
 
 // try makes an attempt at one host.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"net/netip"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -239,6 +240,45 @@ func TestWhatALetterThatRequiresTLSDemands(t *testing.T) {
 			t.Errorf("%s: TLS %v, REQUIRETLS %v; want %v, %v", by, s.hops[0].TLS, s.mail.RequireTLS, c.tls, c.required)
 		}
 	}
+}
+
+// RFC 8689 section 5: a bounce is protected where it can be, and goes all the same
+// where it cannot.
+func TestABounceIsNotLostForWantOfTLS(t *testing.T) {
+	dns := dns
+	dns.signed = "a.example"
+	for to, want := range map[string]struct {
+		refuses string // the code of each host that is asked for REQUIRETLS
+		sent    string // with REQUIRETLS, one for each time that a host was tried
+	}{
+		"x@a.example":    {"", "true"},
+		"y@a.example":    {"5.7.30", "true true false"},
+		"z@a.example":    {"5.7.10", "true true false"},
+		"x@many.example": {"", "false"},
+	} {
+		var sent []string
+		s := senderFunc(func(m smtpout.Mail) ([]smtpout.Result, error) {
+			sent = append(sent, strconv.FormatBool(m.RequireTLS))
+			if m.RequireTLS && want.refuses != "" {
+				return nil, status.Perm("send", want.refuses, "no", nil)
+			}
+			return make([]smtpout.Result, 1), nil
+		})
+		r := &Remote{Sender: s, Resolver: dns, Hostname: "us.example"}
+		m := mail("x\n")
+		m.RequireTLS, m.From = true, address.Address{}
+		got := r.Send(ctx, destination(t, to, "mx:"), m, []spool.Recipient{{Address: addr(to)}})
+		if got[0].Err != nil || strings.Join(sent, " ") != want.sent {
+			t.Errorf("%s: sent with REQUIRETLS %v, %v; want %s", to, sent, got[0].Err, want.sent)
+		}
+	}
+}
+
+// A senderFunc is what a host does.
+type senderFunc func(m smtpout.Mail) ([]smtpout.Result, error)
+
+func (f senderFunc) Deliver(_ context.Context, _ smtpout.Hop, m smtpout.Mail, _ func() (io.ReadCloser, error)) ([]smtpout.Result, error) {
+	return f(m)
 }
 
 func TestTheEnvelopeAsksForNoMoreThanItNeeds(t *testing.T) {

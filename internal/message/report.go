@@ -7,8 +7,10 @@ import (
 	"encoding/hex"
 	"fmt"
 	"io"
+	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"postbag/internal/address"
 )
@@ -33,6 +35,7 @@ type Report struct {
 	To           address.Address // the sender of the letter
 	Arrival      time.Time       // when the letter came; zero leaves it out
 	DeliverBy    time.Time       // when it was to be delivered (RFC 2852); zero leaves it out
+	Release      string          // that it was to be held, "for;3600" (RFC 4865); "" leaves it out
 	Now          time.Time       // when the report is made
 	Envid        string          // ENVID of the letter, decoded
 	Recipients   []ReportRecipient
@@ -160,7 +163,10 @@ func ifElse(cond bool, yes, no string) string {
 }
 
 func origWords(rcpt ReportRecipient) string {
-	_, orig, _ := strings.Cut(rcpt.Orig, ";")
+	kind, orig, _ := strings.Cut(rcpt.Orig, ";")
+	if strings.EqualFold(kind, "utf-8") {
+		orig = utf8Text(orig)
+	}
 	if orig == "" || orig == rcpt.Final.String() {
 		return ""
 	}
@@ -218,7 +224,8 @@ func (r Report) status(w *bufio.Writer, boundary string) {
 	r.field(w, "Reporting-MTA", "dns; "+r.ReportingMTA)
 	r.field(w, "X-Postbag-Queue-ID", r.ID)
 	r.dateField(w, "Arrival-Date", r.Arrival)
-	r.dateField(w, "Deliver-By-Date", r.DeliverBy) // RFC 2852
+	r.dateField(w, "Deliver-By-Date", r.DeliverBy)  // RFC 2852
+	r.field(w, "Future-Release-Request", r.Release) // RFC 4865 section 5.1.2
 	for _, rcpt := range r.Recipients {
 		io.WriteString(w, "\n")
 		r.field(w, "Original-Recipient", r.typed(rcpt.Orig))
@@ -245,10 +252,35 @@ func (r Report) typed(s string) string {
 		return ""
 	}
 	text = strings.TrimSpace(text)
-	if isASCII([]byte(text)) {
+	encoded := strings.EqualFold(kind, "utf-8") // perhaps
+	if isASCII([]byte(text)) && (!encoded || !r.UTF8) {
 		return kind + "; " + text
 	}
+	if encoded {
+		text = utf8Text(text)
+	}
 	return "utf-8; " + ifElse(r.UTF8, text, utf8XText(text))
+}
+
+// utf8Text undoes utf8XText, whose forms come in ORCPT, too (RFC 6533 section 3). What
+// is in no such form stays as it is.
+func utf8Text(s string) string {
+	var b strings.Builder
+	for rest := s; rest != ""; {
+		before, code, found := strings.Cut(rest, "\\x{")
+		hex, after, closed := strings.Cut(code, "}")
+		b.WriteString(before)
+		if !found {
+			return b.String()
+		}
+		n, err := strconv.ParseUint(hex, 16, 32)
+		if !closed || err != nil || len(hex) < 2 || len(hex) > 6 || n < ' ' || !utf8.ValidRune(rune(n)) {
+			return s
+		}
+		b.WriteRune(rune(n))
+		rest = after
+	}
+	return b.String()
 }
 
 // utf8XText is the utf-8-addr-xtext form of RFC 6533 section 3.
@@ -256,7 +288,7 @@ func utf8XText(s string) string {
 	var b strings.Builder
 	for _, c := range s {
 		if c <= ' ' || c >= 0x7f || c == '+' || c == '=' || c == '\\' {
-			fmt.Fprintf(&b, "\\x{%X}", c)
+			fmt.Fprintf(&b, "\\x{%02X}", c)
 			continue
 		}
 		b.WriteRune(c)

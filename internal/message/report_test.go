@@ -114,6 +114,27 @@ func checkParts(t *testing.T, report []byte, r Report) {
 	}
 }
 
+// RFC 6533 sections 3 and 4.1: what ORCPT has in a form for ASCII is written in UTF-8
+// where that may be, and else stays.
+func TestOriginalRecipientsInUTF8(t *testing.T) {
+	for orig, want := range map[string]struct{ utf8, ascii string }{
+		`utf-8;j\x{F6}rg\x{2B}x@x.example`: {"utf-8; jörg+x@x.example", `utf-8; j\x{F6}rg\x{2B}x@x.example`},
+		"UTF-8;jörg@x.example":             {"utf-8; jörg@x.example", `utf-8; j\x{F6}rg@x.example`},
+		`utf-8;j\x{F6rg@x.example`:         {`utf-8; j\x{F6rg@x.example`, `utf-8; j\x{F6rg@x.example`},
+		`utf-8;j\x{0A}rg@x.example`:        {`utf-8; j\x{0A}rg@x.example`, `utf-8; j\x{0A}rg@x.example`},
+		`utf-8;j\x{D800}rg@x.example`:      {`utf-8; j\x{D800}rg@x.example`, `utf-8; j\x{D800}rg@x.example`},
+		`rfc822;j\x{F6}rg@x.example`:       {`rfc822; j\x{F6}rg@x.example`, `rfc822; j\x{F6}rg@x.example`},
+		"RFC822;ann@x.example":             {"RFC822; ann@x.example", "RFC822; ann@x.example"},
+	} {
+		if got := (Report{UTF8: true}).typed(orig); got != want.utf8 {
+			t.Errorf("%s in UTF-8 is %q, want %q", orig, got, want.utf8)
+		}
+		if got := (Report{}).typed(orig); got != want.ascii {
+			t.Errorf("%s in ASCII is %q, want %q", orig, got, want.ascii)
+		}
+	}
+}
+
 func TestReportTellsOfAnUnreadableOriginal(t *testing.T) {
 	r := testReport()
 	broken := errors.New("disk on fire")

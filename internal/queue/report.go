@@ -257,7 +257,7 @@ func (a *attempt) text(n notice, env *spool.Envelope, letter io.Reader) message.
 	return message.Report{
 		ID: string(a.e.ID), Kind: n.kind, ReportingMTA: a.Hostname,
 		From: address.Address{Local: "MAILER-DAEMON", Domain: a.Hostname}, To: n.to,
-		Arrival: a.e.Arrived, Now: env.Arrived, Envid: a.e.EnvID, DeliverBy: a.e.By,
+		Arrival: a.e.Arrived, Now: env.Arrived, Envid: a.e.EnvID, DeliverBy: a.e.By, Release: a.e.Release,
 		Original: letter, Full: full, UTF8: env.SMTPUTF8, Recipients: n.fates,
 	}
 }

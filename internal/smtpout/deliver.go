@@ -36,6 +36,7 @@ func (c *Client) attempt(ctx context.Context, h Hop, m Mail, l *letter) ([]Resul
 	var last error
 	for _, at := range endpoints(h) {
 		conn, err := c.connect(ctx, h, at)
+		err = m.insisting(err)
 		if err == nil {
 			var results []Result
 			if results, err = c.send(ctx, conn, m, l); err == nil {

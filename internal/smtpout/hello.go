@@ -118,7 +118,7 @@ func (c *conn) startTLS(cl *Client, name string, policy Policy) error {
 		if policy == Opportunistic {
 			return nil
 		}
-		return status.Temp("secure "+c.peer, "4.7.4", "host "+c.peer+" does not offer STARTTLS", nil)
+		return status.Temp("secure "+c.peer, "4.7.4", "host "+c.peer+" does not offer STARTTLS", ErrNoTLS)
 	}
 	r, err := c.command("STARTTLS", c.t.Greeting)
 	if err != nil {

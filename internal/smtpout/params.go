@@ -1,6 +1,8 @@
 package smtpout
 
 import (
+	"crypto/tls"
+	"errors"
 	"fmt"
 	"math"
 	"strconv"
@@ -14,8 +16,8 @@ import (
 // prepare decides what the extensions of the host make impossible; another host
 // may do better.
 func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error) {
-	if m.RequireTLS && (c.tls == "" || !c.offers("REQUIRETLS")) {
-		return nil, status.Perm("send to "+c.peer, "5.7.30", "message requires TLS, and host "+c.peer+" does not offer REQUIRETLS", nil)
+	if err := c.protected(m); err != nil {
+		return nil, err
 	}
 	if err := c.inTime(m); err != nil {
 		return nil, err
@@ -37,6 +39,32 @@ func (c *conn) prepare(m Mail, l *letter, results []Result) (*transaction, error
 	}
 	return t, nil
 }
+
+// protected refuses to give a letter that requires TLS to a host that does not promise
+// the same (RFC 8689 section 4.2.1).
+func (c *conn) protected(m Mail) error {
+	switch {
+	case m.RequireTLS && c.tls == "":
+		return status.Perm("send to "+c.peer, "5.7.10", "message requires TLS, and there is none with host "+c.peer, nil)
+	case m.RequireTLS && !c.offers("REQUIRETLS"):
+		return status.Perm("send to "+c.peer, "5.7.30", "message requires TLS, and host "+c.peer+" does not offer REQUIRETLS", nil)
+	}
+	return nil
+}
+
+// insisting makes a failure for good of TLS that a host does not offer or has not the
+// certificate for, where a letter requires it: its sender is to hear of that at once.
+func (m Mail) insisting(err error) error {
+	var unknown *tls.CertificateVerificationError
+	if !m.RequireTLS || !errors.Is(err, ErrNoTLS) && !errors.Is(err, errCertificate) && !errors.As(err, &unknown) {
+		return err
+	}
+	_, _, text := status.Reply(err)
+	return status.Perm("secure", "5.7.10", "message requires TLS, and "+text, err)
+}
+
+// errCertificate says that a certificate is not the one that is demanded.
+var errCertificate = errors.New("certificate refused")
 
 // inTime refuses to give a letter that is to be returned after its time to a host
 // that knows no time, or needs more than is left (RFC 2852 section 4.1.4). The reply
@@ -93,8 +121,8 @@ func (t *transaction) suit() error {
 // have a form in it, local parts have not (RFC 6531 section 3.2).
 func (t *transaction) downgrade() error {
 	needs := status.Perm("send to "+t.peer, "5.6.7", "host "+t.peer+" does not offer SMTPUTF8", nil)
-	if t.mail.UTF8 {
-		return needs
+	if t.mail.UTF8 { // RFC 6531 section 3.5
+		return status.Perm("send to "+t.peer, "5.6.9", "host "+t.peer+" does not offer SMTPUTF8, which the header needs", nil)
 	}
 	var err error
 	if t.mail.From, err = inASCII(t.mail.From); err != nil {
@@ -145,8 +173,8 @@ func (t *transaction) mailLine() string {
 	if t.mail.RequireTLS {
 		line += " REQUIRETLS"
 	}
-	// RFC 6710 section 4.2: who conforms is told; others get the letter without.
-	if t.mail.Priority != 0 && t.offers("MT-PRIORITY") {
+	// RFC 6710 section 4.2: who conforms is told, also of the 0 that all else has.
+	if t.offers("MT-PRIORITY") {
 		line += " MT-PRIORITY=" + strconv.Itoa(t.mail.Priority)
 	}
 	if t.mail.ByMode != "" && t.offers("DELIVERBY") {
@@ -168,29 +196,50 @@ func (t *transaction) rcptLine(r Rcpt) string {
 	if !t.offers("DSN") {
 		return line
 	}
-	if r.Notify != "" {
-		line += " NOTIFY=" + r.Notify
+	if notify := t.notify(r); notify != "" {
+		line += " NOTIFY=" + notify
 	}
 	if r.Orig != "" {
-		line += " ORCPT=" + originalLine(r.Orig)
+		line += " ORCPT=" + originalLine(r.Orig, t.offers("SMTPUTF8") && t.needsUTF8())
 	}
 	return line
 }
 
-// originalLine encodes ORCPT: the type stands as it is (RFC 3461 section 4.2).
-// An address that is not ASCII has the type utf-8 and its characters as \x{HEX},
-// which every host takes (RFC 6533 section 3).
-func originalLine(s string) string {
+// notify is what the host shall report. One that knows no time can at least tell of
+// delay, where the sender wants to hear of that (RFC 2852 section 4.1.4.2).
+func (t *transaction) notify(r Rcpt) string {
+	if !strings.HasPrefix(t.mail.ByMode, "N") || t.offers("DELIVERBY") || !time.Now().Before(t.mail.By) {
+		return r.Notify
+	}
+	switch {
+	case r.Notify == "":
+		return "FAILURE,DELAY"
+	case strings.EqualFold(r.Notify, "NEVER"), strings.Contains(strings.ToUpper(r.Notify), "DELAY"):
+		return r.Notify
+	}
+	return r.Notify + ",DELAY"
+}
+
+// originalLine encodes ORCPT: the type stands as it is (RFC 3461 section 4.2). An
+// address that is not ASCII has the type utf-8, and where UTF-8 may not stand in a
+// command its characters as \x{HEX}, as some have it from the start (RFC 6533 section
+// 3).
+func originalLine(s string, raw bool) string {
 	kind, text, ok := strings.Cut(s, ";")
 	if !ok {
 		kind, text = "rfc822", s
 	}
-	if !strings.ContainsFunc(text, func(c rune) bool { return c > 0x7e }) {
+	encoded := strings.EqualFold(kind, "utf-8")
+	foreign := strings.ContainsFunc(text, func(c rune) bool { return c > 0x7e })
+	switch {
+	case encoded && (raw || !foreign):
+		return kind + ";" + text
+	case !foreign:
 		return kind + ";" + address.XText(text)
 	}
 	var b strings.Builder
 	for _, c := range text {
-		if c > 0x7e || c <= ' ' || c == '+' || c == '=' || c == '\\' {
+		if c > 0x7e && !raw || !encoded && (c <= ' ' || c == '+' || c == '=' || c == '\\') {
 			fmt.Fprintf(&b, `\x{%02X}`, c)
 		} else {
 			b.WriteRune(c)

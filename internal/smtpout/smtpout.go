@@ -33,6 +33,7 @@ import (
 	"context"
 	"crypto/tls"
 	"crypto/x509"
+	"fmt"
 	"net"
 	"net/netip"
 	"strconv"
@@ -187,9 +188,22 @@ func (c *Client) tlsConfig(h Hop) *tls.Config {
 		// Any certificate, any version: all are better than none (RFC 7435).
 		cfg.InsecureSkipVerify, cfg.MinVersion = true, tls.VersionTLS10
 	case h.TLS == Encrypt || h.Verify != nil:
-		cfg.InsecureSkipVerify, cfg.VerifyConnection = true, h.Verify
+		cfg.InsecureSkipVerify, cfg.VerifyConnection = true, h.verified()
 	}
 	return cfg
+}
+
+// verified is Verify; what it refuses is the certificate, and no trouble on the way.
+func (h Hop) verified() func(tls.ConnectionState) error {
+	if h.Verify == nil {
+		return nil
+	}
+	return func(cs tls.ConnectionState) error {
+		if err := h.Verify(cs); err != nil {
+			return fmt.Errorf("%w: %w", errCertificate, err)
+		}
+		return nil
+	}
 }
 
 // Close ends the connections that are kept.

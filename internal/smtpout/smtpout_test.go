@@ -695,15 +695,19 @@ func TestALetterMayRequireTLS(t *testing.T) {
 		ehlo   string
 		want   string
 	}{
-		"to a host that offers it":         {StartTLS, "STARTTLS\nPIPELINING\nREQUIRETLS", "ok"},
-		"to one that does not":             {StartTLS, "STARTTLS\nPIPELINING", "error 5.7.30"},
-		"never without TLS":                {None, "REQUIRETLS", "error 5.7.30"},
-		"nor where TLS cannot be had, now": {StartTLS, "REQUIRETLS", "error 4.7.4"},
+		"to a host that offers it":     {StartTLS, "STARTTLS\nPIPELINING\nREQUIRETLS", "ok"},
+		"to one that does not":         {StartTLS, "STARTTLS\nPIPELINING", "error 5.7.30"},
+		"never without TLS":            {None, "REQUIRETLS", "error 5.7.10"},
+		"nor where TLS cannot be had":  {StartTLS, "REQUIRETLS", "error 5.7.10"},
+		"nor with another certificate": {Encrypt, "STARTTLS\nPIPELINING\nREQUIRETLS", "error 5.7.10"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{ehlo: c.ehlo, tls: cfg}
 			hop := s.host(t)
 			hop.TLS = c.policy
+			if c.policy == Encrypt {
+				hop.Verify = func(tls.ConnectionState) error { return errors.New("not the one of TLSA") }
+			}
 			cl := client(t)
 			cl.RootCAs = pool
 			results, err := cl.Deliver(t.Context(), hop, Mail{From: ann, Rcpts: to("bob"), RequireTLS: true}, source("x\n"))
@@ -804,7 +808,7 @@ func TestAHostIsToldWhatIsUrgent(t *testing.T) {
 		"one that asks for it":       {"MT-PRIORITY", 9, "MAIL FROM:<ann@example.org> MT-PRIORITY=9\n"},
 		"one that has more to say":   {"MT-PRIORITY MIXER", -3, "MAIL FROM:<ann@example.org> MT-PRIORITY=-3\n"},
 		"not one that does not":      {"PIPELINING", 9, "MAIL FROM:<ann@example.org>\n"},
-		"nothing of ordinary letter": {"MT-PRIORITY", 0, "MAIL FROM:<ann@example.org>\n"},
+		"of an ordinary letter, too": {"MT-PRIORITY", 0, "MAIL FROM:<ann@example.org> MT-PRIORITY=0\n"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			s := &script{ehlo: c.ehlo}

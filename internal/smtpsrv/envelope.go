@@ -46,7 +46,7 @@ func (s *session) openMail(path string) {
 	case bad != nil:
 		s.refuse(bad.Code, "5.5.4", bad.Message)
 	case !from.IsASCII() && !opts.UTF8:
-		s.refuse(553, "5.6.7", "sender address needs SMTPUTF8") // RFC 6531 section 3.5
+		s.refuse(550, "5.6.7", "sender address needs SMTPUTF8") // RFC 6531 section 3.5
 	case opts.RequireTLS && s.c.TLS() == nil:
 		s.refuse(530, "5.7.10", "REQUIRETLS needs TLS") // RFC 8689 section 2
 	case opts.notBefore(s.now()).After(s.now().Add(maxHold)):

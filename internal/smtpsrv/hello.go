@@ -32,10 +32,16 @@ func (s *session) doHello(verb, name string) {
 // maxName is the longest name of a host, RFC 5321 section 4.5.3.1.2.
 const maxName = 255
 
-// clientName is what a client calls itself, as it can stand in trace fields.
+// clientName is what a client calls itself, as it can stand in trace fields: names
+// of hosts are ASCII on the wire (RFC 6531 section 3.7.1).
 func clientName(s string) string {
 	s, _, _ = strings.Cut(s, " ")
-	return strings.ToValidUTF8(s[:min(len(s), maxName)], "?")
+	return strings.Map(func(c rune) rune {
+		if c > 0x7f {
+			return '?'
+		}
+		return c
+	}, s[:min(len(s), maxName)])
 }
 
 // keywords are the extensions offered now.

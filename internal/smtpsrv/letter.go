@@ -73,7 +73,7 @@ func (s *session) spoolEnvelope() *spool.Envelope {
 	env := &spool.Envelope{
 		From: m.from, To: s.withCopy(m.to), Arrived: s.now(),
 		Body: string(m.opts.Body), SMTPUTF8: m.opts.UTF8, Ret: string(m.opts.Return), EnvID: m.opts.EnvelopeID, RequireTLS: m.opts.RequireTLS,
-		NotBefore: m.opts.notBefore(s.now()), Priority: m.opts.priority, By: m.opts.deliverBy(s.now()), ByMode: m.opts.byMode,
+		NotBefore: m.opts.notBefore(s.now()), Release: m.opts.release, Priority: m.opts.priority, By: m.opts.deliverBy(s.now()), ByMode: m.opts.byMode,
 		Proto: s.with(), ClientIP: s.peerIP(), HELO: s.helo, Login: s.login, UID: -1,
 	}
 	if s.proto == Stdio {
@@ -131,7 +131,9 @@ func (s *session) trace(env *spool.Envelope) message.Trace {
 	if state := s.c.TLS(); state != nil {
 		t.TLS = tls.VersionName(state.Version) + " with cipher " + tls.CipherSuiteName(state.CipherSuite)
 	}
-	if len(env.To) == 1 {
+	// What goes on without SMTPUTF8 must not have it in trace fields (RFC 6531
+	// section 3.7.3), and nobody knows now whether this does.
+	if len(env.To) == 1 && env.To[0].Address.IsASCII() {
 		t.For = env.To[0].Address.String()
 	}
 	return t

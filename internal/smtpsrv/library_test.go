@@ -249,7 +249,7 @@ var defects = []defect{
 		name:  "10 an address is not ASCII and nobody asked for SMTPUTF8",
 		input: "EHLO c\r\nMAIL FROM:<jürgen@b.example>\r\nQUIT\r\n",
 		bare:  "250 2.0.0 Roger, accepting mail from <jürgen@b.example>",
-		ours:  "553 5.6.7 sender address needs SMTPUTF8",
+		ours:  "550 5.6.7 sender address needs SMTPUTF8",
 	},
 	{
 		name:  "10 the quotes of a local part are lost, and with them where the domain begins",

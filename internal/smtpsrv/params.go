@@ -4,6 +4,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/emersion/go-smtp"
 
@@ -38,8 +39,9 @@ func splitParams(s string) ([]param, *smtp.SMTPError) {
 // options are the parameters of MAIL.
 type options struct {
 	smtp.MailOptions
-	hold  time.Duration // HOLDFOR, RFC 4865
-	until time.Time     // HOLDUNTIL
+	hold    time.Duration // HOLDFOR, RFC 4865
+	until   time.Time     // HOLDUNTIL
+	release string        // either as it was asked for: "for;3600", "until;2026-11-24T10:00:00Z"
 
 	priority int // RFC 6710
 
@@ -94,13 +96,15 @@ func mailOptions(s string, of offered) (*options, *smtp.SMTPError) {
 			ok, known = o.Return == smtp.DSNReturnFull || o.Return == smtp.DSNReturnHeaders, of.dsn
 		case "ENVID":
 			o.EnvelopeID, ok = xtext(p.value)
-			known = of.dsn
+			ok, known = ok && isASCII(o.EnvelopeID), of.dsn // RFC 3461 section 4.4
 		case "HOLDFOR":
 			o.hold, ok = parseHold(p.value)
-			ok, known = ok && o.until.IsZero(), of.future
+			ok, known = ok && o.release == "", of.future
+			o.release = "for;" + p.value
 		case "HOLDUNTIL":
 			o.until, ok = parseUntil(p.value)
-			ok, known = ok && o.hold == 0, of.future
+			ok, known = ok && o.release == "", of.future
+			o.release = "until;" + p.value
 		case "MT-PRIORITY":
 			o.priority, ok = parsePriority(p.value)
 			known = of.priority
@@ -136,8 +140,9 @@ func parseHold(s string) (time.Duration, bool) {
 
 // parseUntil reads a time in UTC, as RFC 3339 has it.
 func parseUntil(s string) (time.Time, bool) {
-	t, err := time.Parse("2006-01-02T15:04:05Z", strings.ToUpper(s))
-	return t, err == nil
+	t, err := time.Parse(time.RFC3339, strings.ToUpper(s))
+	_, offset := t.Zone()
+	return t.UTC(), err == nil && offset == 0
 }
 
 // parsePriority reads -9 to 9, which has one form for each (RFC 6710 section 3).
@@ -185,12 +190,16 @@ func setAuth(o *smtp.MailOptions, value string) bool {
 // xtext decodes a value of RFC 3461 section 4, which must not be empty.
 func xtext(s string) (string, bool) {
 	text, err := address.ParseXText(s)
-	for _, c := range []byte(text) {
-		if c < ' ' || c == 0x7f {
-			return "", false // it goes into reports, on a line
-		}
-	}
-	return text, err == nil && s != ""
+	return text, err == nil && s != "" && isPrintable(text)
+}
+
+// isPrintable says that text can stand in a report, on a line.
+func isPrintable(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return c < ' ' && c != '\t' || c == 0x7f })
+}
+
+func isASCII(text string) bool {
+	return !strings.ContainsFunc(text, func(c rune) bool { return c > 0x7f })
 }
 
 // rcptOptions reads the parameters of RCPT.
@@ -237,16 +246,24 @@ func parseNotify(s string) ([]smtp.DSNNotify, bool) {
 	return all, true
 }
 
-// setOriginal reads ORCPT, "rfc822;ann@example.org" in xtext.
+// setOriginal reads ORCPT, "rfc822;ann@example.org" in xtext; what has the type utf-8
+// has a form of its own, and stays in it (RFC 6533 section 3). All of it is passed on
+// as it came (RFC 3461 section 5.2.1).
 func setOriginal(o *smtp.RcptOptions, value string) bool {
-	kind, text, ok := strings.Cut(value, ";")
-	if !ok || kind == "" {
-		return false
+	kind, text, _ := strings.Cut(value, ";")
+	ok := text != "" && isPrintable(text) && utf8.ValidString(text) && !strings.Contains(text, "=")
+	if !strings.EqualFold(kind, string(smtp.DSNAddressTypeUTF8)) {
+		text, ok = xtext(text)
 	}
-	text, ok = xtext(text)
-	o.OriginalRecipientType = smtp.DSNAddressType(strings.ToUpper(kind))
-	o.OriginalRecipient = text
-	return ok
+	o.OriginalRecipientType, o.OriginalRecipient = smtp.DSNAddressType(kind), text
+	return ok && isAtom(kind)
+}
+
+// isAtom says that s is the name of a type of addresses, RFC 3461 section 4.2.
+func isAtom(s string) bool {
+	return s != "" && !strings.ContainsFunc(s, func(c rune) bool {
+		return c <= ' ' || c >= 0x7f || strings.ContainsRune("()<>@,;:\\\".[]", c)
+	})
 }
 
 // notifyString is Notify as the queue keeps it.
@@ -263,5 +280,5 @@ func originalString(o *smtp.RcptOptions) string {
 	if o.OriginalRecipientType == "" {
 		return ""
 	}
-	return strings.ToLower(string(o.OriginalRecipientType)) + ";" + o.OriginalRecipient
+	return string(o.OriginalRecipientType) + ";" + o.OriginalRecipient
 }

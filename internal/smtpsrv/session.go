@@ -137,7 +137,7 @@ func (s *session) command(line []byte) {
 		s.misread(line, "command not recognized")
 		return
 	}
-	if s.bdat != nil && !strings.Contains(" BDAT RSET NOOP QUIT ", " "+verb+" ") {
+	if s.bdat != nil && strings.Contains(" RCPT DATA AUTH STARTTLS XCLIENT ", " "+verb+" ") { // RFC 3030 section 2
 		s.refuse(503, "5.5.1", "BDAT expected")
 		return
 	}
@@ -185,8 +185,7 @@ func (s *session) control(verb, args string) {
 		s.reply(221, "2.0.0", "Bye")
 		s.quit = true
 	case "RSET":
-		s.reset()
-		s.harmless(250, "2.0.0", "Ok")
+		s.doRset(args)
 	case "NOOP":
 		s.harmless(250, "2.0.0", "Ok")
 	case "HELP":
@@ -202,6 +201,17 @@ func (s *session) control(verb, args string) {
 	default:
 		s.refuse(500, "5.5.2", "command not recognized")
 	}
+}
+
+// doRset ends the transaction. Parameters that nobody has defined are an error (RFC
+// 5321 section 4.1.1).
+func (s *session) doRset(args string) {
+	if args != "" {
+		s.refuse(501, "5.5.4", "RSET takes no parameter")
+		return
+	}
+	s.reset()
+	s.harmless(250, "2.0.0", "Ok")
 }
 
 // doVrfy tells nobody who is here (RFC 5321 section 3.5.3).
@@ -264,16 +274,17 @@ func (s *session) reply(code int, enhanced, text string) {
 // octets for the line.
 const maxReply = 500
 
-// replyLine writes one line. A failed write shows at the next read.
+// replyLine writes one line. A failed write shows at the next read. What we quote
+// must not make a line of its own, and replies are ASCII though addresses are not (RFC
+// 6531 section 3.7.4.2).
 func (s *session) replyLine(code int, text string) {
 	s.out = strconv.AppendInt(s.out[:0], int64(code), 10)
 	s.out = append(s.out, ' ')
-	for i := range min(len(text), maxReply) {
-		c := text[i]
-		if c < ' ' || c == 0x7f {
-			c = '?' // what we quote must not make a line of its own
+	for _, c := range text[:min(len(text), maxReply)] {
+		if c < ' ' || c >= 0x7f {
+			c = '?'
 		}
-		s.out = append(s.out, c)
+		s.out = append(s.out, byte(c))
 	}
 	s.out = append(s.out, '\r', '\n')
 	_, _ = s.c.Write(s.out)

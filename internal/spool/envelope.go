@@ -23,6 +23,7 @@ type Envelope struct {
 	EnvID    string // RFC 3461, decoded
 
 	NotBefore  time.Time // RFC 4865: no attempt before it; zero: at once
+	Release    string    // how that was asked for: "for;SECONDS" or "until;TIME"
 	RequireTLS bool      // RFC 8689: never in the clear, nor to a host that does not promise the same
 	Priority   int       // RFC 6710: -9 to 9, the higher the sooner
 	By         time.Time // RFC 2852: when it shall be delivered; zero: whenever it can be
@@ -81,6 +82,7 @@ type meta struct {
 	EnvID   string `json:"envid,omitempty"`
 	TLS     bool   `json:"requiretls,omitempty"`
 	After   int64  `json:"notbefore,omitempty"` // microseconds since 1970
+	Release string `json:"release,omitempty"`
 	Urgency int    `json:"priority,omitempty"`
 	By      int64  `json:"by,omitempty"` // microseconds since 1970
 	ByMode  string `json:"bymode,omitempty"`
@@ -107,7 +109,7 @@ type rcpt struct {
 func (e *Envelope) lines() ([][]byte, error) {
 	m := meta{
 		ID: e.ID, From: e.From.String(), Arrived: e.Arrived.UnixMicro(),
-		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS, Urgency: e.Priority, ByMode: e.ByMode,
+		Body: e.Body, UTF8: e.SMTPUTF8, Ret: e.Ret, EnvID: e.EnvID, TLS: e.RequireTLS, Release: e.Release, Urgency: e.Priority, ByMode: e.ByMode,
 		Proto: e.Proto, Client: e.ClientIP, HELO: e.HELO, Login: e.Login,
 		Junk: e.Junk, Hold: e.Hold, Report: e.Report, About: e.About, Count: len(e.To),
 	}
@@ -154,7 +156,7 @@ func parseEnvelope(lines [][]byte) (*Envelope, error) {
 	}
 	e := &Envelope{
 		ID: m.ID, From: from, Arrived: time.UnixMicro(m.Arrived),
-		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS, Priority: min(max(m.Urgency, -9), 9), ByMode: m.ByMode,
+		Body: m.Body, SMTPUTF8: m.UTF8, Ret: m.Ret, EnvID: m.EnvID, RequireTLS: m.TLS, Release: m.Release, Priority: min(max(m.Urgency, -9), 9), ByMode: m.ByMode,
 		Proto: m.Proto, ClientIP: m.Client, HELO: m.HELO, Login: m.Login,
 		UID: -1, Junk: m.Junk, Hold: m.Hold, Report: m.Report, About: m.About,
 		To: make([]Recipient, 0, len(lines)-1),

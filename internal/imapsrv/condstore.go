@@ -67,7 +67,7 @@ func (s *session) selectParams() (p selectParams, err error) {
 	if !s.in.Accept(' ') {
 		return p, nil
 	}
-	err = s.in.List(func() error {
+	err = s.in.Members(func() error {
 		name, err := s.in.Atom()
 		if err != nil {
 			return err
@@ -266,7 +266,7 @@ func (s *session) fetchModifiers(byUID bool) (m fetchModifiers, err error) {
 	if !s.in.Accept(' ') {
 		return m, nil
 	}
-	err = s.in.List(func() error {
+	err = s.in.Members(func() error {
 		name, err := s.in.Atom()
 		if err != nil {
 			return err
@@ -306,7 +306,7 @@ func (s *session) unchangedSince() (modseq uint64, given bool, err error) {
 	if c, perr := s.in.Peek(); perr != nil || c != '(' {
 		return mailbox.Always, false, nil
 	}
-	err = s.in.List(func() error {
+	err = s.in.Members(func() error {
 		name, err := s.in.Atom()
 		if err == nil && !strings.EqualFold(name, "UNCHANGEDSINCE") {
 			err = bad("modifier " + name + " is not known")

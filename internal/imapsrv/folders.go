@@ -120,7 +120,7 @@ func (s *session) createParams() (uses []string, err error) {
 	if !s.in.Accept(' ') {
 		return nil, nil
 	}
-	err = s.in.List(func() error {
+	err = s.in.Members(func() error {
 		name, err := s.in.Atom()
 		if err == nil && !strings.EqualFold(name, "USE") {
 			err = bad("parameter " + name + " is not known")

@@ -223,18 +223,28 @@ func (s *keyReader) setKey(byUID bool) (search.Criteria, error) {
 		return nil, err
 	case set.Result && s.elsewhere:
 		return nil, bad("$ is of the selected mailbox") // RFC 7377 section 2.2
-	case set.Result:
-		var saved search.UIDs
-		for _, uid := range s.sel.saved {
-			saved = append(saved, search.Range{First: uid, Last: uid})
-		}
-		return saved, nil
+	case len(set.Ranges) == 0:
+		return s.savedResult(), nil
 	case !byUID && s.uidonly:
 		return nil, errUIDRequired
-	case !byUID && s.fixed:
-		return s.fixedSet(set), nil
 	}
-	return setCriteria(set, byUID), nil
+	c := setCriteria(set, byUID)
+	if !byUID && s.fixed {
+		c = s.fixedSet(set)
+	}
+	if set.Result {
+		c = search.Or{A: c, B: s.savedResult()}
+	}
+	return c, nil
+}
+
+// savedResult is what `$` stands for.
+func (s *keyReader) savedResult() search.Criteria {
+	var saved search.UIDs
+	for _, uid := range s.sel.saved {
+		saved = append(saved, search.Range{First: uid, Last: uid})
+	}
+	return saved
 }
 
 // setCriteria is what a set means in whatever folder.

@@ -347,24 +347,30 @@ next:
 // maxKeyword bounds the length of a keyword.
 const maxKeyword = 100
 
-// numbers gives the letters of the session's version that a set means, by
-// position. A sequence number that is not there is an error, and so is each of
-// them, `*` too, in an empty folder (RFC 9051 section 9; Dovecot does the same).
-func (s *session) letters(set imapwire.Set, byUID bool) ([]int, error) {
-	v := s.sel.view
-	if set.Result {
-		var all []int
-		for _, uid := range s.sel.saved {
-			if i, ok := v.Index(uid); ok {
-				all = append(all, i)
-			}
-		}
-		return all, nil
-	}
+// letters gives the letters of the session's version that a set means, by
+// position, each once.
+func (s *session) letters(set imapwire.Set, byUID bool) (all []int, err error) {
 	if byUID {
-		return uidLetters(set, v), nil
+		all = uidLetters(set, s.sel.view)
+	} else {
+		all, err = numbered(set, s.sel.view)
 	}
-	var all []int
+	if !set.Result || err != nil {
+		return all, err
+	}
+	for _, uid := range s.sel.saved {
+		if i, ok := s.sel.view.Index(uid); ok {
+			all = append(all, i)
+		}
+	}
+	slices.Sort(all)
+	return slices.Compact(all), nil
+}
+
+// numbered gives the letters of sequence numbers. One that is not there is an
+// error, and so is each of them, `*` too, in an empty folder (RFC 9051 section 9;
+// Dovecot does the same).
+func numbered(set imapwire.Set, v *mailbox.View) (all []int, err error) {
 	for _, r := range set.Resolve(uint32(v.Len())) {
 		if r.First == 0 || int(r.Last) > v.Len() {
 			return nil, bad("no such sequence number")

@@ -12,8 +12,8 @@ const Star = 0
 // A Range is a part of a Set, from First to Last in any order; Star is `*`.
 type Range struct{ First, Last uint32 }
 
-// A Set is a sequence-set (RFC 9051 section 9). Result stands for `$`, the saved
-// result of SEARCH (RFC 5182).
+// A Set is a sequence-set (RFC 9051 section 9). With Result the saved result of
+// SEARCH, `$`, is part of it, or all.
 type Set struct {
 	Ranges []Range
 	Result bool
@@ -24,10 +24,7 @@ const maxRanges = 20_000
 
 // Set reads a sequence-set.
 func (r *Reader) Set() (Set, error) {
-	if r.Accept('$') {
-		return Set{Result: true}, nil
-	}
-	text, err := r.word(func(c byte) bool { return c >= '0' && c <= '9' || c == ':' || c == '*' || c == ',' })
+	text, err := r.word(func(c byte) bool { return c >= '0' && c <= '9' || c == ':' || c == '*' || c == ',' || c == '$' })
 	if err != nil {
 		return Set{}, err
 	}
@@ -38,6 +35,10 @@ func (r *Reader) Set() (Set, error) {
 func ParseSet(text string) (Set, error) {
 	var s Set
 	for _, part := range strings.Split(text, ",") {
+		if part == "$" {
+			s.Result = true
+			continue
+		}
 		first, last, isRange := strings.Cut(part, ":")
 		if !isRange {
 			last = first

@@ -332,7 +332,7 @@ func (f *fetching) addStructure(name string) error {
 	if err != nil {
 		return err
 	}
-	if f.utf8 && !e.ASCII || f.rev2 && hasEncoded(e.BodyStructure) {
+	if f.utf8 && !e.ASCII || f.rev2 && hasOtherForm(e.BodyStructure) {
 		return f.addUTF8(name)
 	}
 	f.name(name)
@@ -347,8 +347,11 @@ func (f *fetching) addStructure(name string) error {
 	return nil
 }
 
-// hasEncoded reports whether a structure has parameters with a charset.
-func hasEncoded(structure []byte) bool { return bytes.Contains(structure, []byte(`*" `)) }
+// hasOtherForm reports whether IMAP4rev2 may have another form of a structure: for
+// parameters with a charset and for message/global.
+func hasOtherForm(structure []byte) bool {
+	return bytes.Contains(structure, []byte(`*" `)) || bytes.Contains(structure, []byte(`"MESSAGE" "GLOBAL"`))
+}
 
 func (f *fetching) addUTF8(name string) error {
 	part, err := f.source.structure()

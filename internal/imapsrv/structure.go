@@ -13,7 +13,7 @@ import (
 type encoder struct {
 	b    []byte
 	utf8 bool
-	rev2 bool // encoded parameters become text
+	rev2 bool // encoded parameters become text, and message/global has an inside
 }
 
 func (e *encoder) raw(s string)      { e.b = append(e.b, s...) }
@@ -115,13 +115,14 @@ func (e *encoder) single(p *mime.Part, extended bool) {
 	e.str(p.Encoding)
 	e.raw(" ")
 	e.number(p.BodySize)
-	if p.Message != nil {
+	inside := e.message(p)
+	if inside != nil {
 		e.raw(" ")
-		e.envelope(p.Message.Envelope())
+		e.envelope(inside.Envelope())
 		e.raw(" ")
-		e.body(p.Message, extended)
+		e.body(inside, extended)
 	}
-	if p.Message != nil || strings.EqualFold(p.Type, "text") {
+	if inside != nil || strings.EqualFold(p.Type, "text") {
 		e.raw(" ")
 		e.number(p.Lines)
 	}
@@ -130,6 +131,15 @@ func (e *encoder) single(p *mime.Part, extended bool) {
 		e.orNil(p.MD5)
 		e.extensions(p)
 	}
+}
+
+// message is the letter in a part, as far as the client knows that there can be
+// one: IMAP4rev1 has message/rfc822 only (RFC 3501 section 9, body-type-msg).
+func (e *encoder) message(p *mime.Part) *mime.Part {
+	if p.Is("message", "global") && !e.rev2 {
+		return nil
+	}
+	return p.Message
 }
 
 // extensions are what all parts have at the end: disposition, language, location.

@@ -108,7 +108,7 @@ const spare = 1000
 // Version is the number of the format, and of what an Entry says of a letter: it
 // goes up whenever the same letter gets another Entry, else files of before would
 // go on answering.
-const Version = 3
+const Version = 4
 
 // head is the beginning of the file.
 func (c *Cache) head() []byte { return fmt.Appendf(nil, "postbag cache %d %s\n", Version, c.folder) }

@@ -51,6 +51,7 @@ func run(ctx context.Context, v *config.Values) error {
 	if err := wire.NoOperands(v); err != nil {
 		return err
 	}
+	wire.Scheduling()
 	d, err := wire.Open(ctx, v, protocols)
 	if err != nil {
 		return err

@@ -42,6 +42,12 @@ type Directory interface {
 	SCRAM(ctx context.Context, name string) (Credentials, Account, error)
 	// SCRAMPossible tells whether every account can use SCRAM.
 	SCRAMPossible() bool
+	// Token gives whose an OAuth token is: name, where it is not "", however the
+	// account may be written. ErrBadCredentials, perhaps a *TokenError, when it is
+	// not good.
+	Token(ctx context.Context, name, token string) (Account, error)
+	// TokensPossible tells whether there is anybody who can check tokens.
+	TokensPossible() bool
 	// List gives all accounts.
 	List(ctx context.Context) ([]Account, error)
 }

@@ -26,6 +26,7 @@ import (
 // The file is read again when it changes; one that is broken then is reported by
 // Check and the accounts stay as they were.
 type File struct {
+	noTokens
 	path    string
 	parse   func(path, text string) (*users, error)
 	domains []string // in canonical form

@@ -5,7 +5,7 @@ import (
 	"fmt"
 )
 
-// A limiter bounds how many passwords are checked at a time.
+// A limiter bounds how many passwords or tokens are checked at a time.
 type limiter chan struct{}
 
 func newLimiter(n int) limiter { return make(limiter, n) }
@@ -16,7 +16,7 @@ func (l limiter) enter(ctx context.Context, name string) error {
 	case l <- struct{}{}:
 		return nil
 	case <-ctx.Done():
-		return fmt.Errorf("verify password of %s: %w", name, ctx.Err())
+		return fmt.Errorf("wait to check %q: %w", name, ctx.Err())
 	}
 }
 

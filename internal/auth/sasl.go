@@ -21,6 +21,9 @@ type Server interface {
 	Account() Account
 	// Login is the name that the client gave, for logs.
 	Login() string
+	// Refused is why the client will not be let in, when it has been told so and
+	// has only its last word left, which it may never say; nil otherwise.
+	Refused() error
 }
 
 // An Exchange is what a Server needs to know of its session. The zero value can
@@ -42,9 +45,10 @@ func (x Exchange) context() context.Context {
 	return x.Context
 }
 
-// Mechanisms are those that may be offered: the best first. Without plaintextOK
-// only those are that do not show the password. What is bound to TLS needs that
-// of the exchange.
+// Mechanisms are those that may be offered: the best first, but those for tokens
+// last, which a client with a password must not take. Without plaintextOK only those
+// are that show neither password nor token. What is bound to TLS needs that of the
+// exchange.
 func Mechanisms(d Directory, plaintextOK bool, x Exchange) []string {
 	var all []string
 	if len(namesOf(x.Client)) > 0 {
@@ -58,6 +62,9 @@ func Mechanisms(d Directory, plaintextOK bool, x Exchange) []string {
 	}
 	if plaintextOK {
 		all = append(all, "PLAIN", "LOGIN")
+	}
+	if plaintextOK && d.TokensPossible() {
+		all = append(all, "OAUTHBEARER", "XOAUTH2")
 	}
 	return all
 }
@@ -74,6 +81,10 @@ func NewServer(mechanism string, d Directory, x Exchange) (Server, error) {
 		return newScram(base, mechanism == "SCRAM-SHA-256-PLUS")
 	case "EXTERNAL":
 		return &externalServer{base}, nil
+	case "OAUTHBEARER":
+		return &tokenServer{base: base, parse: parseOAuthBearer, explain: (*TokenError).json}, nil
+	case "XOAUTH2":
+		return &tokenServer{base: base, parse: parseXOAUTH2, explain: (*TokenError).jsonOfGoogle}, nil
 	}
 	return nil, fmt.Errorf("mechanism %s: not known", mechanism)
 }
@@ -88,6 +99,7 @@ type base struct {
 
 func (b *base) Account() Account { return b.account }
 func (b *base) Login() string    { return b.login }
+func (b *base) Refused() error   { return nil }
 
 // verify checks name and password, and tells the Throttle.
 func (b *base) verify(name, password string) error {

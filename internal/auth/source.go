@@ -20,6 +20,7 @@ import (
 //	dovecot:SOCKET          Dovecot's auth service (see Dovecot)
 //	pam:SERVICE             PAM, by a program that is built apart
 //	system                  the accounts of this host (see System), which host tells of
+//	oauth:COMMAND           a program that checks OAuth tokens (see OAuth)
 func OpenSource(spec string, domains []string, host HostAccounts) (Directory, error) {
 	kind, rest, _ := strings.Cut(spec, ":")
 	if err := ValidSource(spec); err != nil {
@@ -34,6 +35,8 @@ func OpenSource(spec string, domains []string, host HostAccounts) (Directory, er
 		return newPAM(rest)
 	case "system":
 		return NewSystem(host, domains), nil
+	case "oauth":
+		return newOAuth(strings.Fields(rest))
 	}
 	return newDovecot(rest)
 }
@@ -45,11 +48,11 @@ func ValidSource(spec string) error {
 	case spec == "system":
 		return nil
 	case !ok || strings.TrimSpace(rest) == "":
-		return fmt.Errorf("%q is not file:PATH, checkpassword:PROGRAM, dovecot:SOCKET, pam:SERVICE or system", spec)
+		return fmt.Errorf("%q is not file:PATH, checkpassword:PROGRAM, dovecot:SOCKET, pam:SERVICE, oauth:COMMAND or system", spec)
 	case kind == "pam":
 		return validService(rest)
-	case kind != "file" && kind != "checkpassword" && kind != "dovecot":
-		return fmt.Errorf("%q: accounts come from file, checkpassword, dovecot, pam or system", kind)
+	case !slices.Contains([]string{"file", "checkpassword", "dovecot", "oauth"}, kind):
+		return fmt.Errorf("%q: accounts come from file, checkpassword, dovecot, pam, oauth or system", kind)
 	case !filepath.IsAbs(strings.Fields(rest)[0]):
 		return fmt.Errorf("%q: is no absolute path", rest)
 	}
@@ -94,7 +97,7 @@ func (s Several) Verify(ctx context.Context, name, password string) (Account, er
 	for _, d := range s {
 		found, err := d.Verify(ctx, name, password)
 		if err == nil {
-			return s.known(ctx, found), nil
+			return s.known(ctx, found)
 		}
 		if !errors.Is(err, ErrBadCredentials) {
 			trouble = errors.Join(trouble, err)
@@ -106,35 +109,50 @@ func (s Several) Verify(ctx context.Context, name, password string) (Account, er
 	return Account{}, ErrBadCredentials
 }
 
-// known is an account as the first source has it that knows the name.
-func (s Several) known(ctx context.Context, a Account) Account {
-	if known, err := s.Lookup(ctx, a.Name); err == nil {
-		return known
+// known is an account as the first source has it that knows the name. While one
+// cannot say whether it does, nobody can say whose mailbox it is.
+func (s Several) known(ctx context.Context, a Account) (Account, error) {
+	known, err := s.Lookup(ctx, a.Name)
+	if errors.Is(err, ErrNoAccount) {
+		return a, nil
 	}
-	return a
+	return known, err
 }
 
 // SCRAM implements Directory. It is asked only while SCRAMPossible.
 func (s Several) SCRAM(ctx context.Context, name string) (Credentials, Account, error) {
-	for _, d := range s {
+	all := s.withPasswords()
+	for _, d := range all {
 		if _, err := d.Lookup(ctx, name); err == nil {
 			return d.SCRAM(ctx, name)
 		}
 	}
-	if len(s) == 0 {
+	if len(all) == 0 {
 		return Credentials{}, Account{}, ErrBadCredentials
 	}
-	return s[0].SCRAM(ctx, name)
+	return all[0].SCRAM(ctx, name)
 }
 
-// SCRAMPossible implements Directory: every account of every source can do it.
+// SCRAMPossible implements Directory: every account of every source that has
+// passwords can do it.
 func (s Several) SCRAMPossible() bool {
-	for _, d := range s {
+	all := s.withPasswords()
+	for _, d := range all {
 		if !d.SCRAMPossible() {
 			return false
 		}
 	}
-	return len(s) > 0
+	return len(all) > 0
+}
+
+// withPasswords are the sources that a password can be right for.
+func (s Several) withPasswords() (all []Directory) {
+	for _, d := range s {
+		if _, tokens := d.(*OAuth); !tokens {
+			all = append(all, d)
+		}
+	}
+	return all
 }
 
 // List implements Directory.
@@ -156,7 +174,7 @@ func KnowsWho(d Directory) bool {
 	switch d := d.(type) {
 	case Several:
 		return slices.ContainsFunc(d, KnowsWho)
-	case *Checkpassword:
+	case *Checkpassword, *OAuth:
 		return false
 	case *Dovecot:
 		return d.userdb != ""
@@ -166,7 +184,7 @@ func KnowsWho(d Directory) bool {
 
 // A passwordsOnly is what is common to sources outside this program, which check
 // passwords and tell nothing that SCRAM needs, nor who there is.
-type passwordsOnly struct{}
+type passwordsOnly struct{ noTokens }
 
 // SCRAM implements Directory; nobody offers it.
 func (passwordsOnly) SCRAM(context.Context, string) (Credentials, Account, error) {

@@ -14,7 +14,7 @@ import (
 
 func TestValidSource(t *testing.T) {
 	for spec, ok := range map[string]bool{
-		"file:/etc/users": true, "checkpassword:/bin/check -s x": true, "dovecot:/run/auth": true,
+		"file:/etc/users": true, "checkpassword:/bin/check -s x": true, "dovecot:/run/auth": true, "oauth:/bin/token -x": true, "oauth:token": false,
 		"file:users": false, "file:": false, "file": false, "pam:dovecot": true, "pam:": false, "pam:../x": false, "pam:a b": false, "pam": false, "system": true, "system:x": false, "checkpassword:check": false, "": false,
 	} {
 		if err := ValidSource(spec); (err == nil) != ok {
@@ -216,6 +216,11 @@ func (f fixed) Verify(_ context.Context, name, password string) (Account, error)
 	return Account{Name: name, Home: f.home, UID: -1}, nil
 }
 
+// lost cannot say who there is.
+type lost struct{ fixed }
+
+func (lost) Lookup(context.Context, string) (Account, error) { return Account{}, errTrouble }
+
 func TestSeveralSources(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "users")
 	if err := os.WriteFile(path, []byte("ann@example.org:*::::/home/file\nbob:{PLAIN}file\n"), 0o600); err != nil {
@@ -234,6 +239,7 @@ func TestSeveralSources(t *testing.T) {
 	troubled := Several{fixed{trouble: errTrouble}, other}
 	verifies(t, troubled, "ann@example.org", "other", nil, "/home/other")
 	verifies(t, troubled, "ann@example.org", "x", errTrouble, "")
+	verifies(t, Several{other, lost{}}, "ann@example.org", "other", errTrouble, "") // whose mailbox?
 	if both.SCRAMPossible() || (Several{}).SCRAMPossible() || !KnowsWho(both) {
 		t.Error("SCRAM is offered though a source cannot do it, or the file is not asked who there is")
 	}

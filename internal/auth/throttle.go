@@ -132,7 +132,9 @@ func (t *Throttle) Failed(peer netip.Addr, name string) {
 	if peer.IsValid() {
 		count(t.peers, network(peer))
 	}
-	count(t.names, key(name))
+	if name != "" {
+		count(t.names, key(name))
+	}
 }
 
 func count[K comparable](all map[K]*failures, who K) {
@@ -164,11 +166,22 @@ func (t *Throttle) Succeeded(peer netip.Addr, name string) {
 
 // Verify is d.Verify, slowed down where it must be.
 func (t *Throttle) Verify(ctx context.Context, d Directory, peer netip.Addr, name, password string) (Account, error) {
+	return t.attempt(ctx, peer, name, func() (Account, error) { return d.Verify(ctx, name, password) })
+}
+
+// Token is d.Token, slowed down where it must be.
+func (t *Throttle) Token(ctx context.Context, d Directory, peer netip.Addr, name, token string) (Account, error) {
+	return t.attempt(ctx, peer, name, func() (Account, error) { return d.Token(ctx, name, token) })
+}
+
+func (t *Throttle) attempt(ctx context.Context, peer netip.Addr, name string, check func() (Account, error)) (Account, error) {
 	if err := t.Wait(ctx, peer, name); err != nil {
 		return Account{}, err
 	}
-	account, err := d.Verify(ctx, name, password)
+	account, err := check()
 	switch {
+	case err == nil && name == "":
+		t.Succeeded(peer, account.Name)
 	case err == nil:
 		t.Succeeded(peer, name)
 	case errors.Is(err, ErrBadCredentials):

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"net/netip"
@@ -43,16 +44,17 @@ func (c *testConn) Read(p []byte) (int, error) {
 	}
 	return c.Conn.Read(p)
 }
-func (c *testConn) Write(p []byte) (int, error)    { return c.w.Write(p) }
-func (c *testConn) Flush() error                   { return c.w.Flush() }
-func (c *testConn) Proto() string                  { return "imap" }
-func (c *testConn) Peer() netip.AddrPort           { return netip.MustParseAddrPort("192.0.2.7:1") }
-func (c *testConn) TLS() *tls.ConnectionState      { return nil }
-func (c *testConn) StartTLS(context.Context) error { return nil }
-func (c *testConn) PlaintextOK(string) bool        { return c.plain }
-func (c *testConn) SetIdleTimeout(time.Duration)   {}
-func (c *testConn) Busy(bool)                      {}
-func (c *testConn) Draining() <-chan struct{}      { return c.drain }
+func (c *testConn) Write(p []byte) (int, error)                   { return c.w.Write(p) }
+func (c *testConn) Flush() error                                  { return c.w.Flush() }
+func (c *testConn) Proto() string                                 { return "imap" }
+func (c *testConn) Peer() netip.AddrPort                          { return netip.MustParseAddrPort("192.0.2.7:1") }
+func (c *testConn) Certificates() (own, client *x509.Certificate) { return nil, nil }
+func (c *testConn) TLS() *tls.ConnectionState                     { return nil }
+func (c *testConn) StartTLS(context.Context) error                { return nil }
+func (c *testConn) PlaintextOK(string) bool                       { return c.plain }
+func (c *testConn) SetIdleTimeout(time.Duration)                  {}
+func (c *testConn) Busy(bool)                                     {}
+func (c *testConn) Draining() <-chan struct{}                     { return c.drain }
 
 func (c *testConn) Wake() {
 	select {

@@ -17,7 +17,14 @@ func (s *session) mechanisms() []string {
 	if s.Accounts == nil {
 		return nil
 	}
-	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext), auth.Exchange{})
+	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext), s.sasl())
+}
+
+// sasl is what mechanisms need to know of the session.
+func (s *session) sasl() auth.Exchange {
+	x := auth.Exchange{Context: s.ctx, Throttle: s.Throttle, Peer: s.c.Peer().Addr(), TLS: s.c.TLS()}
+	x.Own, x.Client = s.c.Certificates()
+	return x
 }
 
 // loginCapabilities say how to log in.
@@ -187,7 +194,7 @@ func (s *session) doAuthenticate() (string, error) {
 	if !slices.Contains(s.mechanisms(), mechanism) {
 		return "", no("[CANNOT] that mechanism is not possible here")
 	}
-	server, err := auth.NewServer(mechanism, s.Accounts, auth.Exchange{Context: s.ctx, Throttle: s.Throttle, Peer: s.c.Peer().Addr()})
+	server, err := auth.NewServer(mechanism, s.Accounts, s.sasl())
 	if err != nil {
 		return "", err
 	}
@@ -219,20 +226,38 @@ func (s *session) exchange(server auth.Server, mechanism string, response []byte
 		if done {
 			return s.loggedIn(server.Account(), mechanism)
 		}
-		s.line("+ " + base64.StdEncoding.EncodeToString(challenge))
-		if err := s.c.Flush(); err != nil {
-			return "", &connError{err}
+		if response, err = s.challenge(challenge); err == nil {
+			continue
 		}
-		s.in.Begin()
-		text, err := s.in.Line()
-		if err != nil {
-			return "", err
+		if why := server.Refused(); why != nil {
+			err = alsoFailed(err, s.loginFailed(server.Login(), mechanism, why))
 		}
-		if text == "*" {
-			return "", bad("given up")
-		}
-		if response, err = decode(text); err != nil {
-			return "", err
-		}
+		return "", err
 	}
+}
+
+// alsoFailed is the answer to a client that has been told why it is refused and then
+// gives up, or says what cannot be read (RFC 7628 section 4.3): refused it was.
+func alsoFailed(err, refused error) error {
+	if isIO(err) {
+		return err
+	}
+	return refused
+}
+
+// challenge sends one and reads the response to it.
+func (s *session) challenge(c []byte) ([]byte, error) {
+	s.line("+ " + base64.StdEncoding.EncodeToString(c))
+	if err := s.c.Flush(); err != nil {
+		return nil, &connError{err}
+	}
+	s.in.Begin()
+	text, err := s.in.Line()
+	if err == nil && text == "*" {
+		err = bad("given up")
+	}
+	if err != nil {
+		return nil, err
+	}
+	return decode(text)
 }

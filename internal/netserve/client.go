@@ -3,6 +3,7 @@ package netserve
 import (
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"net/netip"
 	"time"
 )
@@ -17,6 +18,9 @@ type Client interface {
 	Peer() netip.AddrPort      // zero when unknown
 	TLS() *tls.ConnectionState // nil without TLS
 	StartTLS(ctx context.Context) error
+	// Certificates are ours that the client was shown, and that of the client if
+	// it is believed; each may be nil.
+	Certificates() (own, client *x509.Certificate)
 	PlaintextOK(policy string) bool // passwords may be sent in the clear
 	SetIdleTimeout(time.Duration)
 	Busy(bool)                 // a busy session is given time when draining

@@ -22,27 +22,49 @@ var buffers = sync.Pool{New: func() any { return bufio.NewReaderSize(nil, maxLin
 func newLines(r io.Reader) *lines { return &lines{r: r} }
 
 // line returns the next line without its end, which is CRLF or LF. It is valid
-// until the next call. One that is too long is read to its end.
-func (l *lines) line() ([]byte, error) {
+// until the next call. One that is too long is read to its end. One of AUTH may be
+// as long as a response.
+func (l *lines) line() ([]byte, error) { return l.read(false) }
+
+// response is line for what answers a challenge of SASL.
+func (l *lines) response() ([]byte, error) { return l.read(true) }
+
+func (l *lines) read(response bool) ([]byte, error) {
 	if l.b == nil {
 		l.b = buffers.Get().(*bufio.Reader)
 		l.b.Reset(l.r)
 	}
 	line, err := l.b.ReadSlice('\n')
 	if errors.Is(err, bufio.ErrBufferFull) {
-		for errors.Is(err, bufio.ErrBufferFull) {
-			_, err = l.b.ReadSlice('\n')
-		}
-		if err == nil {
-			err = errLineTooLong
-		}
-		return nil, err
+		return l.readOn(line, response || bytes.EqualFold(line[:len("AUTH ")], []byte("AUTH ")))
 	}
 	if err != nil {
 		return nil, err // what came without a line end is no command
 	}
-	return bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'}), nil
+	return withoutEnd(line), nil
 }
+
+// readOn reads the rest of a line that has filled the buffer, and keeps of it what
+// may be needed.
+func (l *lines) readOn(begin []byte, long bool) ([]byte, error) {
+	whole, fits, err := bytes.Clone(begin), long, error(bufio.ErrBufferFull)
+	for errors.Is(err, bufio.ErrBufferFull) {
+		var more []byte
+		more, err = l.b.ReadSlice('\n')
+		if fits = fits && len(whole)+len(more) <= maxResponse; fits {
+			whole = append(whole, more...)
+		}
+	}
+	switch {
+	case err != nil:
+		return nil, err
+	case !fits:
+		return nil, errLineTooLong
+	}
+	return withoutEnd(whole), nil
+}
+
+func withoutEnd(line []byte) []byte { return bytes.TrimSuffix(line[:len(line)-1], []byte{'\r'}) }
 
 // more reports whether the client has sent more than has been read.
 func (l *lines) more() bool { return l.b != nil && l.b.Buffered() > 0 }

@@ -15,7 +15,14 @@ func (s *session) mechanisms() []string {
 	if s.Accounts == nil {
 		return nil
 	}
-	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext), auth.Exchange{})
+	return auth.Mechanisms(s.Accounts, s.c.PlaintextOK(s.Plaintext), s.sasl())
+}
+
+// sasl is what mechanisms need to know of the session.
+func (s *session) sasl() auth.Exchange {
+	x := auth.Exchange{Context: s.ctx, Throttle: s.Throttle, Peer: s.c.Peer().Addr(), TLS: s.c.TLS()}
+	x.Own, x.Client = s.c.Certificates()
+	return x
 }
 
 // plaintext refuses a password that anybody could read on its way.
@@ -112,7 +119,7 @@ func (s *session) doAuth(args string) {
 		s.err("AUTH", "that mechanism is not possible here")
 		return
 	}
-	server, err := auth.NewServer(mechanism, s.Accounts, auth.Exchange{Context: s.ctx, Throttle: s.Throttle, Peer: s.c.Peer().Addr()})
+	server, err := auth.NewServer(mechanism, s.Accounts, s.sasl())
 	if err != nil {
 		s.fail(err)
 		return
@@ -129,11 +136,7 @@ func (s *session) exchange(server auth.Server, mechanism, initial string, early 
 	} else if early {
 		response = []byte{}
 	}
-	for {
-		if err != nil {
-			s.wrong("that is not base64")
-			return
-		}
+	for err == nil {
 		challenge, done, serr := server.Next(response)
 		if serr != nil {
 			s.loginFailed(server.Login(), mechanism, serr)
@@ -144,15 +147,42 @@ func (s *session) exchange(server auth.Server, mechanism, initial string, early 
 			return
 		}
 		s.line("+ " + base64.StdEncoding.EncodeToString(challenge))
-		line, rerr := s.in.line()
-		switch {
-		case rerr != nil:
-			s.quit = true
-			return
-		case string(line) == "*":
-			s.err("", "given up")
-			return
-		}
-		response, err = base64.StdEncoding.DecodeString(string(line))
+		response, err = s.response()
+	}
+	if why := server.Refused(); why != nil { // it knows, whatever it has answered
+		s.loginFailed(server.Login(), mechanism, why)
+		return
+	}
+	s.unanswered(err)
+}
+
+// errGivenUp is a client that does not go on with an exchange.
+var errGivenUp = errors.New("given up")
+
+// response reads the answer to a challenge.
+func (s *session) response() ([]byte, error) {
+	line, err := s.in.response()
+	switch {
+	case errors.Is(err, errLineTooLong):
+		return nil, err
+	case err != nil:
+		s.quit = true
+		return nil, err
+	case string(line) == "*":
+		return nil, errGivenUp
+	}
+	return base64.StdEncoding.DecodeString(string(line))
+}
+
+// unanswered ends an exchange that the client has not gone through with.
+func (s *session) unanswered(err error) {
+	switch {
+	case s.quit:
+	case errors.Is(err, errGivenUp):
+		s.err("", "given up")
+	case errors.Is(err, errLineTooLong):
+		s.wrong("line too long")
+	default:
+		s.wrong("that is not base64")
 	}
 }

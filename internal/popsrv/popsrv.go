@@ -60,8 +60,11 @@ const (
 	// maxLoginFailures is how many failed logins a connection has.
 	maxLoginFailures = 5
 	// maxLine bounds a command line in octets, with its end: RFC 2449 section 4
-	// has 255; a SASL response may be longer.
+	// has 255.
 	maxLine = 12 << 10
+	// maxResponse bounds a line of SASL, which may be of any length (RFC 5034
+	// section 4): tokens of OAuth are of 10 KiB, too.
+	maxResponse = 32 << 10
 )
 
 // Serve runs one session on c, to its end. It does not close c. It returns the

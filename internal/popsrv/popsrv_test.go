@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,22 @@ func (oneUser) Verify(_ context.Context, login, password string) (auth.Account, 
 	return auth.Account{Name: "ann"}, nil
 }
 
-func (oneUser) SCRAMPossible() bool { return false }
+func (oneUser) SCRAMPossible() bool  { return false }
+func (oneUser) TokensPossible() bool { return true }
+
+// Token knows the token of ann, and trouble.
+func (oneUser) Token(_ context.Context, login, token string) (auth.Account, error) {
+	switch token {
+	case goodToken:
+		return auth.Account{Name: "ann"}, nil
+	case "trouble":
+		return auth.Account{}, errors.New("no answer")
+	}
+	return auth.Account{}, &auth.TokenError{Status: "invalid_token", Scope: "mail"}
+}
+
+// goodToken is one as some providers have them: of 10 KiB.
+var goodToken = strings.Repeat("token.10KiB", 931)
 
 // pipeConn is a Conn over net.Pipe.
 type pipeConn struct {
@@ -63,6 +79,7 @@ func (c *pipeConn) StartTLS(context.Context) error {
 	c.secret = true
 	return nil
 }
+func (c *pipeConn) Certificates() (own, client *x509.Certificate) { return nil, nil }
 func (c *pipeConn) TLS() *tls.ConnectionState {
 	if c.secret {
 		return &tls.ConnectionState{}
@@ -134,8 +151,8 @@ func (f *fixture) play(t *testing.T, conn *pipeConn, script string) {
 		switch {
 		case line == "hang up":
 			client.Close()
-		case strings.HasPrefix(line, "C: "):
-			io.WriteString(client, strings.ReplaceAll(line[3:], `\r\n`, "\r\n")+"\r\n")
+		case strings.HasPrefix(line, "C:"):
+			io.WriteString(client, strings.ReplaceAll(strings.TrimPrefix(line[2:], " "), `\r\n`, "\r\n")+"\r\n")
 		case strings.HasPrefix(line, "S:"):
 			want := strings.TrimPrefix(line[2:], " ")
 			got, err := r.ReadString('\n')
@@ -301,6 +318,8 @@ func TestDialogues(t *testing.T) {
 			S: \+OK
 			S: PLAIN
 			S: LOGIN
+			S: OAUTHBEARER
+			S: XOAUTH2
 			S: \.
 			C: AUTH NONE
 			S: -ERR \[AUTH\] .*
@@ -331,7 +350,7 @@ func TestDialogues(t *testing.T) {
 			S: EXPIRE NEVER
 			S: STLS
 			S: USER
-			S: SASL PLAIN LOGIN
+			S: SASL PLAIN LOGIN OAUTHBEARER XOAUTH2
 			S: IMPLEMENTATION postbag
 			S: \.
 			C: STLS
@@ -473,6 +492,7 @@ func TestTopper(t *testing.T) {
 func FuzzSession(f *testing.F) {
 	f.Add("USER ann\r\nPASS open sesame\r\nSTAT\r\nRETR 1\r\nTOP 1 1\r\nDELE 1\r\nLIST\r\nUIDL\r\nRSET\r\nQUIT\r\n")
 	f.Add("AUTH PLAIN\r\nAGFubgBvcGVuIHNlc2FtZQ==\r\nSTLS\r\nCAPA\r\n")
+	f.Add("AUTH OAUTHBEARER " + bearer("x") + "\r\nAQ==\r\nAUTH XOAUTH2\r\n" + xoauth2(goodToken) + "\r\nDELE 1\r\n")
 	f.Fuzz(func(t *testing.T, says string) {
 		fx := newFixture(t, "Subject: one\n\n.x\n")
 		client, server := net.Pipe()

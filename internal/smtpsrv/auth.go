@@ -55,11 +55,22 @@ func (s *session) authenticate(mechanism, initial string) {
 			s.loggedIn(mechanism, server.Account().Name)
 			return
 		}
-		if response, ok = s.challenge(challenge); s.quit {
+		response, ok = s.challenge(challenge)
+		if !ok && s.givenUp(mechanism, server) {
 			return
 		}
 	}
 	s.refuse(501, "5.5.2", "cancelled, or not base64")
+}
+
+// givenUp reports whether there is nothing more to say to a client that has not
+// answered: it is gone, or was refused already, which counts.
+func (s *session) givenUp(mechanism string, server auth.Server) bool {
+	err := server.Refused()
+	if err != nil {
+		s.loginFailed(mechanism, server.Login(), err)
+	}
+	return err != nil || s.quit
 }
 
 // exchange is what mechanisms need to know of the session. The TLS of a proxy is
@@ -95,8 +106,8 @@ func decodeResponse(s string) ([]byte, bool) {
 
 // challenge sends one and reads the response to it; "*" gives up.
 func (s *session) challenge(c []byte) ([]byte, bool) {
-	s.replyLine(334, base64.StdEncoding.EncodeToString(c))
-	line, err := s.in.line()
+	s.writeLine(334, base64.StdEncoding.EncodeToString(c))
+	line, err := s.in.response()
 	if errors.Is(err, errLineTooLong) {
 		return nil, false
 	}

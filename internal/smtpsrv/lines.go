@@ -15,9 +15,9 @@ const (
 	firstBuffer = 64
 	// smallBuffer is what an idle session holds; 10,000 of them are 20 MB.
 	smallBuffer = 2 << 10
-	// bigBuffer is what a session holds while a letter comes in. It takes an
-	// ordinary letter in one read, and an AUTH response of 12,288 octets (RFC
-	// 4954 section 4).
+	// bigBuffer is what a session holds while a letter comes in, or AUTH. It takes
+	// an ordinary letter in one read, and more than the 12,288 octets that a line
+	// of AUTH may have (RFC 4954 section 4): tokens of 10 KiB are more in base64.
 	bigBuffer = 32 << 10
 )
 
@@ -38,7 +38,8 @@ type lines struct {
 	first      [firstBuffer]byte
 	small      []byte // nil until the client has said something
 	big        *[bigBuffer]byte
-	start, end int // what is read and not yet given
+	answer     bool // the next line answers a challenge
+	start, end int  // what is read and not yet given
 }
 
 func newLines(r io.Reader, patience time.Duration) *lines {
@@ -86,8 +87,8 @@ func (l *lines) drop() { l.start, l.end = 0, 0 }
 
 // line returns the next line without its end, CRLF or LF. Only between
 // letters may a line end in LF alone: scripts send that, and no letter ever
-// ends there. The line is valid until the next call. One longer than the
-// buffer is skipped, which is errLineTooLong; its first octets are given.
+// ends there. The line is valid until the next call; one of AUTH may need a big
+// buffer, for shrink to give back. One longer than the buffer is skipped, which is errLineTooLong; its first octets are given.
 func (l *lines) line() ([]byte, error) {
 	seen := 0
 	var begun time.Time // when the first octets of it were here
@@ -100,6 +101,9 @@ func (l *lines) line() ([]byte, error) {
 		if seen = len(l.pending()); seen > 0 && begun.IsZero() {
 			begun = time.Now()
 		}
+		if seen == len(l.buf) && l.mayBeLong() {
+			l.grow()
+		}
 		if seen == len(l.buf) && l.small != nil {
 			beginning := bytes.Clone(l.pending()[:len("BDAT")])
 			return beginning, l.skipLine(begun)
@@ -108,6 +112,18 @@ func (l *lines) line() ([]byte, error) {
 			return nil, err
 		}
 	}
+}
+
+// response is line for what answers a challenge of SASL.
+func (l *lines) response() ([]byte, error) {
+	l.answer = true
+	defer func() { l.answer = false }()
+	return l.line()
+}
+
+// mayBeLong reports whether the line that fills the small buffer is one of AUTH.
+func (l *lines) mayBeLong() bool {
+	return l.small != nil && l.big == nil && (l.answer || bytes.EqualFold(l.pending()[:len("AUTH ")], []byte("AUTH ")))
 }
 
 // fillLine reads on in a line that began at some time. Each read may be in time

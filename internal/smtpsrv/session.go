@@ -105,6 +105,7 @@ func (s *session) run() error {
 		default:
 			s.command(line)
 		}
+		s.in.shrink()
 	}
 	return nil
 }
@@ -274,13 +275,18 @@ func (s *session) reply(code int, enhanced, text string) {
 // octets for the line.
 const maxReply = 500
 
-// replyLine writes one line. A failed write shows at the next read. What we quote
+// replyLine writes one line of what may be said in one.
+func (s *session) replyLine(code int, text string) {
+	s.writeLine(code, text[:min(len(text), maxReply)])
+}
+
+// writeLine writes one line. A failed write shows at the next read. What we quote
 // must not make a line of its own, and replies are ASCII though addresses are not (RFC
 // 6531 section 3.7.4.2).
-func (s *session) replyLine(code int, text string) {
+func (s *session) writeLine(code int, text string) {
 	s.out = strconv.AppendInt(s.out[:0], int64(code), 10)
 	s.out = append(s.out, ' ')
-	for _, c := range text[:min(len(text), maxReply)] {
+	for _, c := range text {
 		if c < ' ' || c >= 0x7f {
 			c = '?'
 		}

@@ -31,7 +31,6 @@ package smtpsrv
 
 import (
 	"context"
-	"crypto/x509"
 	"net/netip"
 	"time"
 
@@ -57,9 +56,6 @@ const (
 type Conn interface {
 	netserve.Client
 	Loopback() bool
-	// Certificates are ours that the client was shown, and that of the client if
-	// it is believed; each may be nil.
-	Certificates() (own, client *x509.Certificate)
 }
 
 // Recipients knows which addresses we take mail for.

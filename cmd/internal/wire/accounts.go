@@ -167,5 +167,13 @@ func (a *Accounts) SCRAM(ctx context.Context, name string) (auth.Credentials, au
 // SCRAMPossible implements auth.Directory.
 func (a *Accounts) SCRAMPossible() bool { return a.all().SCRAMPossible() }
 
+// Token implements auth.Directory.
+func (a *Accounts) Token(ctx context.Context, name, token string) (auth.Account, error) {
+	return a.all().Token(ctx, name, token)
+}
+
+// TokensPossible implements auth.Directory.
+func (a *Accounts) TokensPossible() bool { return a.all().TokensPossible() }
+
 // List implements auth.Directory.
 func (a *Accounts) List(ctx context.Context) ([]auth.Account, error) { return a.all().List(ctx) }

@@ -5,6 +5,7 @@ import (
 	"crypto/md5"
 	"encoding/hex"
 	"errors"
+	"strings"
 
 	"github.com/emersion/go-sasl"
 	"github.com/xdg-go/scram"
@@ -74,3 +75,31 @@ func (c *xoauth2Client) Start() (string, []byte, error) {
 
 // Next answers the challenge that tells why it failed; the refusal follows.
 func (c *xoauth2Client) Next([]byte) ([]byte, error) { return []byte{}, nil }
+
+// An oauthBearerClient is OAUTHBEARER (RFC 7628).
+type oauthBearerClient struct{ first string }
+
+// NewOAuthBearerClient begins one login with OAUTHBEARER. Host and port are where the
+// client has connected to; either may be "".
+func NewOAuthBearerClient(user, token, host, port string) sasl.Client {
+	first := "n,"
+	if user != "" {
+		first += "a=" + strings.NewReplacer("=", "=3D", ",", "=2C").Replace(user)
+	}
+	first += "," + kvsep
+	if host != "" {
+		first += "host=" + host + kvsep
+	}
+	if port != "" {
+		first += "port=" + port + kvsep
+	}
+	return &oauthBearerClient{first + "auth=Bearer " + token + kvsep + kvsep}
+}
+
+func (c *oauthBearerClient) Start() (string, []byte, error) {
+	return "OAUTHBEARER", []byte(c.first), nil
+}
+
+// Next answers the challenge that tells why it failed; the refusal follows (RFC 7628
+// section 3.2.3).
+func (c *oauthBearerClient) Next([]byte) ([]byte, error) { return []byte(kvsep), nil }

@@ -172,7 +172,7 @@ func (s Several) TokensPossible() bool {
 // the token is.
 func (s Several) Token(ctx context.Context, name, token string) (Account, error) {
 	asked, err := canonical(name)
-	if name != "" && err != nil || len(token) > maxToken {
+	if name != "" && err != nil {
 		return Account{}, ErrBadCredentials
 	}
 	var trouble error

@@ -7,22 +7,21 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
-
-	"postbag/internal/address"
 )
 
 // A bearer is what a client says to log in with a token.
 type bearer struct {
 	name  string // whom it wants to be; "": whom the token says
 	token string // "": it asks what tokens there should be (RFC 7628 section 4.3)
-	host  string // where it thinks it is; "": it does not tell
 }
 
 // errMalformed refuses what is not in the form of its mechanism.
 var errMalformed = &TokenError{Status: invalidRequest}
 
 // parseOAuthBearer reads the response of OAUTHBEARER (RFC 7628 section 3.1):
-// n,a=NAME,^Ahost=HOST^Aport=PORT^Aauth=Bearer TOKEN^A^A.
+// n,a=NAME,^Ahost=HOST^Aport=PORT^Aauth=Bearer TOKEN^A^A. Where the client thinks that
+// it is cannot be held against anything: behind a tunnel or a port that is forwarded
+// it is elsewhere, and whoever has stolen a token writes what he likes.
 func parseOAuthBearer(response string) (b bearer, err error) {
 	header, rest, ok := strings.Cut(response, kvsep)
 	if !ok {
@@ -35,7 +34,6 @@ func parseOAuthBearer(response string) (b bearer, err error) {
 	if err != nil || !validPort(pairs) {
 		return b, errMalformed
 	}
-	b.host = pairs["host"]
 	auth, ok := pairs["auth"]
 	if !ok {
 		return b, errMalformed
@@ -116,7 +114,7 @@ func isValue(s string) bool {
 }
 
 // validPort tells whether the port, if there is one, is a number without leading
-// zeros. Which it is cannot be checked: it may have been forwarded to ours.
+// zeros.
 func validPort(pairs map[string]string) bool {
 	port, ok := pairs["port"]
 	n, err := strconv.ParseUint(port, 10, 16)
@@ -173,24 +171,11 @@ func (s *tokenServer) Refused() error { return s.refused }
 
 // admit lets the client in whose token is good.
 func (s *tokenServer) admit(ctx context.Context, b bearer) error {
-	if !s.here(b.host) {
-		return errMalformed
-	}
 	account, err := s.x.Throttle.Token(ctx, s.dir, s.x.Peer, b.name, b.token)
 	if err == nil {
 		s.account, s.login = account, account.Name
 	}
 	return err
-}
-
-// here reports whether a client that tells where it thinks it is has said the same
-// for TLS (RFC 7628 section 3.2). We may have more names than we know.
-func (s *tokenServer) here(host string) bool {
-	if host == "" || s.x.TLS == nil || s.x.TLS.ServerName == "" {
-		return true
-	}
-	same := func(h string) string { return address.DomainUnicode(strings.TrimSuffix(h, ".")) }
-	return same(host) == same(s.x.TLS.ServerName)
 }
 
 // A TokenError is why a token is not good, for the client (RFC 7628 section

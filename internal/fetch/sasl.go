@@ -65,7 +65,7 @@ func (r *run) saslClient(mechanism, password string) (sasl.Client, error) {
 	case "xoauth2":
 		return auth.NewXOAUTH2Client(user, password), nil
 	case "oauthbearer":
-		return sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: password}), nil
+		return auth.NewOAuthBearerClient(user, password, r.Source.Host, r.Source.Port), nil
 	case "scram-sha-256":
 		c, err := auth.NewSCRAMClient(user, password)
 		if err != nil {

@@ -16,15 +16,21 @@ import (
 )
 
 // scripted speaks lines: what begins with S is said, what begins with C must
-// come. %tag in S stands for the tag of the last command of IMAP.
+// come. %tag in S stands for the tag of the last command of IMAP, %tok and %old for
+// the OAUTHBEARER of these tokens.
 func scripted(t *testing.T, script ...string) (port string) {
 	ln := listen(t)
+	port = strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+	bearer := func(token string) string {
+		return b64("n,a=ann,\x01host=localhost\x01port=" + port + "\x01auth=Bearer " + token + "\x01\x01")
+	}
+	tokens := strings.NewReplacer("%tok", bearer("tok"), "%old", bearer("old"))
 	serve(t, ln, func(c net.Conn) {
 		c.SetDeadline(time.Now().Add(time.Minute))
 		r := bufio.NewReader(c)
 		tag := ""
 		for _, line := range script {
-			text := line[2:]
+			text := tokens.Replace(line[2:])
 			if line[0] == 'S' {
 				fmt.Fprintf(c, "%s\r\n", strings.ReplaceAll(text, "%tag", tag))
 				continue
@@ -41,7 +47,7 @@ func scripted(t *testing.T, script ...string) (port string) {
 			}
 		}
 	})
-	return strconv.Itoa(ln.Addr().(*net.TCPAddr).Port)
+	return port
 }
 
 func b64(s string) string { return base64.StdEncoding.EncodeToString([]byte(s)) }
@@ -72,8 +78,11 @@ func TestTokens(t *testing.T) {
 			"C %tag EXAMINE INBOX", "S * 0 EXISTS", "S * OK [UIDVALIDITY 1] x", "S %tag OK [READ-ONLY] done", "C %tag LOGOUT", "S * BYE", "S %tag OK"}, 0},
 		{"OAUTHBEARER by IMAP", "imap", "oauthbearer", "tok", []string{
 			"S * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=OAUTHBEARER] hello",
-			"C %tag AUTHENTICATE OAUTHBEARER " + b64("n,a=ann,\x01auth=Bearer tok\x01\x01"), "S %tag OK [CAPABILITY IMAP4rev1] in",
+			"C %tag AUTHENTICATE OAUTHBEARER %tok", "S %tag OK [CAPABILITY IMAP4rev1] in",
 			"C %tag EXAMINE INBOX", "S * 0 EXISTS", "S * OK [UIDVALIDITY 1] x", "S %tag OK [READ-ONLY] done", "C %tag LOGOUT", "S * BYE", "S %tag OK"}, 0},
+		{"a token that has run out, OAUTHBEARER", "imap", "oauthbearer", "old", []string{
+			"S * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=OAUTHBEARER] hello",
+			"C %tag AUTHENTICATE OAUTHBEARER %old", "S + " + b64(why), "C AQ==", "S %tag NO [AUTHENTICATIONFAILED] no"}, status.ExNoPerm},
 		{"a token that has run out, by IMAP", "imap", "xoauth2", "old", []string{
 			"S * OK [CAPABILITY IMAP4rev1 SASL-IR AUTH=XOAUTH2] hello",
 			"C %tag AUTHENTICATE XOAUTH2 " + b64("user=ann\x01auth=Bearer old\x01\x01"), "S + " + b64(why), "C ", "S %tag NO [AUTHENTICATIONFAILED] no"}, status.ExNoPerm},

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"net"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/emersion/go-sasl"
@@ -142,7 +143,7 @@ func (c *conn) newClient(name string) (sasl.Client, error) {
 	case "XOAUTH2":
 		return auth.NewXOAUTH2Client(user, password), nil
 	case "OAUTHBEARER":
-		return sasl.NewOAuthBearerClient(&sasl.OAuthBearerOptions{Username: user, Token: password, Host: c.hop.Host, Port: c.hop.Port}), nil
+		return auth.NewOAuthBearerClient(user, password, c.hop.Host, strconv.Itoa(c.hop.Port)), nil
 	}
 	return nil, errNoMechanism
 }

@@ -10,6 +10,7 @@ import (
 	"os/signal"
 	"os/user"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 
@@ -104,7 +105,8 @@ func (d *Daemon) warn(ctx context.Context) {
 	case err == nil && len(all) == 0 && len(d.Accounts.more) == 0:
 		d.Log.Warning(ctx, "no accounts in "+d.Values.String("users")+": nobody can log in")
 	case !d.Accounts.SCRAMPossible():
-		from := append([]string{d.Values.String("users")}, d.Values.Strings("auth")...)
+		tokens := func(spec string) bool { return strings.HasPrefix(spec, "oauth:") }
+		from := append([]string{d.Values.String("users")}, slices.DeleteFunc(d.Values.Strings("auth"), tokens)...)
 		d.Log.Warning(ctx, "SCRAM-SHA-256 is not offered: not every password of "+strings.Join(from, ", ")+" can do it")
 	}
 }

@@ -23,7 +23,7 @@ var Common = []Setting{
 var Recipients = []Setting{
 	{Name: "domain", Arg: "NAME", Usage: "local domain, repeated (default: the hostname and localhost)", Kind: List, Valid: validDomain},
 	{Name: "users", Arg: "FILE", Usage: "accounts and passwords (default: /etc/postbag/users)", File: true},
-	{Name: "auth", Arg: "SPEC", Usage: "further source of accounts and passwords, repeated: file:PATH, checkpassword:PROGRAM, dovecot:SOCKET, pam:SERVICE or system", Kind: List},
+	{Name: "auth", Arg: "SPEC", Usage: "further source of accounts and passwords, repeated: file:PATH, checkpassword:PROGRAM, dovecot:SOCKET, pam:SERVICE, system or oauth:COMMAND", Kind: List},
 	{Name: "aliases", Arg: "FILE", Usage: "aliases(5)", Default: "/etc/aliases", File: true},
 	{Name: "maildir", Arg: "TEMPLATE", Usage: "where the mail of an account is: %u name, %n its local part, %d domain, %h home, %s spool", Default: "%s/mail/%u"},
 	{Name: "recipient-delimiter", Arg: "CHARS", Usage: "what separates a subaddress", Default: "+"},

@@ -169,6 +169,9 @@ func (a *Accounts) SCRAMPossible() bool { return a.all().SCRAMPossible() }
 
 // Token implements auth.Directory.
 func (a *Accounts) Token(ctx context.Context, name, token string) (auth.Account, error) {
+	if !a.KnowWho() { // see Verify
+		return slices.Concat(a.more, auth.Several{a.host}).Token(ctx, name, token)
+	}
 	return a.all().Token(ctx, name, token)
 }
 

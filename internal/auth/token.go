@@ -47,7 +47,8 @@ func parseOAuthBearer(response string) (b bearer, err error) {
 // parseXOAUTH2 reads the response of XOAUTH2, which Google and Microsoft have
 // described: user=NAME^Aauth=Bearer TOKEN^A^A.
 func parseXOAUTH2(response string) (b bearer, err error) {
-	user, rest, ok := strings.Cut(response, kvsep)
+	user, rest, _ := strings.Cut(response, kvsep)
+	var ok bool
 	if b.name, ok = strings.CutPrefix(user, "user="); !ok || b.name == "" || !utf8.ValidString(b.name) {
 		return b, errMalformed
 	}

@@ -17,18 +17,17 @@ import (
 func ctrl(s string) string { return strings.ReplaceAll(s, "^", "\x01") }
 
 func TestParseTokenMessages(t *testing.T) {
-	type want struct{ name, token string }
 	for _, tt := range []struct {
 		name, says string
-		want       *want // nil: refused
+		want       *bearer // nil: refused
 	}{
 		{"the example of RFC 7628", "n,a=user@example.com,^host=server.example.com^port=143^auth=Bearer vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg==^^",
-			&want{"user@example.com", "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="}},
-		{"nobody is asked for", "n,,^auth=Bearer x^^", &want{"", "x"}},
-		{"a client that could bind, in other letters", "y,,^auth=bEaReR   x^^", &want{"", "x"}},
-		{"a name with a comma and a =", "n,a=a=2Cb=3D=3D2C,^auth=Bearer x^^", &want{"a,b==2C", "x"}},
-		{"keys that are not known", "n,,^mthd=GET^auth=Bearer x^qs=a=b\r\n^^", &want{"", "x"}},
-		{"a question what tokens there should be", "n,a=ann,^host=h^auth=^^", &want{"ann", ""}},
+			&bearer{"user@example.com", "vF9dft4qmTc2Nvb3RlckBhbHRhdmlzdGEuY29tCg=="}},
+		{"nobody is asked for", "n,,^auth=Bearer x^^", &bearer{"", "x"}},
+		{"a client that could bind, in other letters", "y,,^auth=bEaReR   x^^", &bearer{"", "x"}},
+		{"a name with a comma and a =", "n,a=a=2Cb=3D=3D2C,^auth=Bearer x^^", &bearer{"a,b==2C", "x"}},
+		{"keys that are not known", "n,,^mthd=GET^auth=Bearer x^qs=a=b\r\n^^", &bearer{"", "x"}},
+		{"a question what tokens there should be", "n,a=ann,^host=h^auth=^^", &bearer{"ann", ""}},
 		{"nothing", "", nil},
 		{"the last word, first", "^", nil},
 		{"no header", "^auth=Bearer x^^", nil},
@@ -59,7 +58,7 @@ func TestParseTokenMessages(t *testing.T) {
 		{"an empty key", "n,,^=x^auth=Bearer x^^", nil},
 		{"a pair that is none", "n,,^auth^^", nil},
 
-		{"user=", "user=someuser@example.com^auth=Bearer ya29.vF9^^", &want{"someuser@example.com", "ya29.vF9"}},
+		{"user=", "user=someuser@example.com^auth=Bearer ya29.vF9^^", &bearer{"someuser@example.com", "ya29.vF9"}},
 		{"user= without end", "user=ann^auth=Bearer x^", nil},
 		{"user= of nobody", "user=^auth=Bearer x^^", nil},
 		{"user= without a token", "user=ann^auth=Bearer ^^", nil},
@@ -75,7 +74,7 @@ func TestParseTokenMessages(t *testing.T) {
 			if err != errMalformed {
 				t.Errorf("%s: %+v, %v, want a refusal", tt.name, got, err)
 			}
-		} else if err != nil || (want{got.name, got.token}) != *tt.want {
+		} else if err != nil || got != *tt.want {
 			t.Errorf("%s: %+v, %v, want %+v", tt.name, got, err, *tt.want)
 		}
 	}

@@ -21,6 +21,7 @@ type catenation struct {
 	left  int64 // octets that may still come
 	part  io.Reader
 	close func()
+	after func() error // reads what follows the part
 }
 
 // Read gives the parts, one after the other.
@@ -35,6 +36,9 @@ func (c *catenation) Read(p []byte) (int, error) {
 				return n, ignoreEOF(err)
 			}
 			c.end()
+			if err := c.rest(); err != nil {
+				return 0, err
+			}
 		}
 		if c.done {
 			return 0, io.EOF
@@ -43,6 +47,15 @@ func (c *catenation) Read(p []byte) (int, error) {
 			return 0, err
 		}
 	}
+}
+
+// rest reads what follows a part.
+func (c *catenation) rest() error {
+	after := c.after
+	if c.after = nil; after == nil {
+		return nil
+	}
+	return after()
 }
 
 func ignoreEOF(err error) error {
@@ -91,12 +104,13 @@ func (c *catenation) step() error {
 	}
 	switch strings.ToUpper(word) {
 	case "TEXT":
-		l, err := in.Literal(c.left)
-		if err != nil {
+		return c.literal()
+	case "UTF8": // RFC 6855 section 4
+		if err := in.Expect('('); err != nil {
 			return err
 		}
-		c.part = &socketReader{r: l}
-		return nil
+		c.after = func() error { return in.Expect(')') }
+		return c.literal()
 	case "URL":
 		text, err := in.Astring()
 		if err != nil {
@@ -107,7 +121,15 @@ func (c *catenation) step() error {
 		}
 		return nil
 	}
-	return bad("TEXT or URL expected")
+	return bad("TEXT, UTF8 or URL expected")
+}
+
+func (c *catenation) literal() error {
+	l, err := c.s.in.Literal(c.left)
+	if err == nil {
+		c.part = &socketReader{r: l}
+	}
+	return err
 }
 
 // badURL is the answer to a URL that leads nowhere; what the store could not do
@@ -216,7 +238,7 @@ func (c *catenation) folder(u partURL) (*mailbox.Folder, func(), error) {
 		}
 		return c.s.sel.folder, func() {}, nil
 	}
-	f, err := c.s.tree.Open(c.s.ctx, c.s.decodeName(u.mailbox))
+	f, err := c.s.tree.Open(c.s.ctx, u.mailbox) // in UTF-8: RFC 5092 section 8
 	if err != nil {
 		return nil, nil, errURL
 	}

@@ -130,7 +130,7 @@ func (s *session) doUID() (string, error) {
 var offered = []string{
 	"NAMESPACE", "UIDPLUS", "MOVE", "UNSELECT", "CHILDREN", "LIST-EXTENDED", "LIST-STATUS", "SPECIAL-USE", "CREATE-SPECIAL-USE", "ESEARCH", "SEARCHRES",
 	"STATUS=SIZE", "BINARY", "MULTIAPPEND", "CATENATE", "REPLACE", "CONDSTORE", "QRESYNC", "OBJECTID", "SAVEDATE", "PREVIEW", "WITHIN",
-	"PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS", "UTF8=ACCEPT",
+	"PARTIAL", "SORT", "SORT=DISPLAY", "ESORT", "I18NLEVEL=1", "THREAD=ORDEREDSUBJECT", "THREAD=REFERENCES", "THREAD=REFS", "UTF8=ACCEPT",
 	"CONTEXT=SEARCH", "CONTEXT=SORT", "MULTISEARCH", "INPROGRESS", "UIDONLY", "NOTIFY", "METADATA", "LIST-METADATA",
 	"QUOTA", "QUOTA=RES-STORAGE", "QUOTA=RES-MESSAGE",
 }
@@ -148,7 +148,7 @@ func (s *session) capabilities() string {
 	if s.deflate == nil {
 		words = append(words, "COMPRESS=DEFLATE")
 	}
-	if s.Preauth == nil {
+	if s.Preauth == nil && s.deflate == nil {
 		words = append(words, "UNAUTHENTICATE")
 	}
 	return strings.Join(words, " ")

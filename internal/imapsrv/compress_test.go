@@ -98,8 +98,9 @@ func TestCompress(t *testing.T) {
 	say("DONE\r\nf FETCH 1 BODY[TEXT]")
 	f.expect(c, r, "y", true)
 	f.expect(c, r, "f OK .*", true)
-	say("g LOGOUT")
-	f.expect(c, r, "g OK .*", true)
+	say("g UNAUTHENTICATE")
+	f.expect(c, r, `\* BYE .*`, false)
+	f.expect(c, r, "g BAD .*", false)
 }
 
 // What comes behind the octets of a flush, in a segment of its own, is no input: an

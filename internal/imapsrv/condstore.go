@@ -408,7 +408,7 @@ func (s *session) modified(uids []uint32, byUID bool) string {
 // highestNow is the response code of a command that has expunged (RFC 7162
 // section 3.2.7).
 func (s *session) highestNow(expunged bool) string {
-	if !s.qresync || !expunged {
+	if !s.condstore || !expunged {
 		return ""
 	}
 	return fmt.Sprintf("[HIGHESTMODSEQ %d] ", s.sel.folder.View().HighestModSeq())

@@ -327,7 +327,7 @@ func TestNoPasswordsInTheClear(t *testing.T) {
 func TestPreauth(t *testing.T) {
 	f := newFixture(t)
 	f.server.Preauth = &auth.Account{Name: "ann"}
-	f.talk(f.dial(), "S \\* PREAUTH \\[CAPABILITY .*\\] logged in as ann\nC a LOGIN ann x\nS a BAD .*\nC b UNAUTHENTICATE\nS b NO .*\nC c SELECT INBOX\nS...\nS c OK .*")
+	f.talk(f.dial(), "S \\* PREAUTH \\[CAPABILITY .*\\] logged in as ann\nC a LOGIN ann x\nS a BAD .*\nC b UNAUTHENTICATE\nS b BAD .*\nC c SELECT INBOX\nS...\nS c OK .*")
 }
 
 func TestMatch(t *testing.T) {

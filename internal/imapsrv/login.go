@@ -122,14 +122,20 @@ func (s *session) loggedIn(a auth.Account, method string) (string, error) {
 	return "[CAPABILITY " + s.capabilities() + "] logged in", nil
 }
 
-// doUnauthenticate goes back to the state before the login (RFC 8437). TLS and
-// compression stay.
+// doUnauthenticate goes back to the state before the login (RFC 8437). TLS stays.
+// Compression would have to end (section 4.1), where a client may have sent more of
+// it: the connection ends.
 func (s *session) doUnauthenticate() (string, error) {
 	if err := s.crlf(); err != nil {
 		return "", err
 	}
 	if s.Preauth != nil {
-		return "", no("[CANNOT] this session has but one user")
+		return "", bad("this session has but one user")
+	}
+	if s.deflate != nil {
+		s.line("* BYE compression cannot be ended")
+		s.quit = true
+		return "", bad("not while compression is active")
 	}
 	s.leave()
 	s.rev2, s.utf8, s.condstore, s.qresync, s.uidonly = false, false, false, false, false

@@ -114,6 +114,13 @@ func TestNotify(t *testing.T) {
 			"b: C f EXPUNGE\nS...\nS f OK .*",
 			`a: S \* STATUS "Work" \(MESSAGES 0 UIDNEXT 2 HIGHESTMODSEQ \d+\)`,
 		}},
+		{"a letter that came before NOTIFY is told of before its OK", []string{
+			"a: " + selectInbox + `D 1.M1.h
+				C n NOTIFY SET (selected (MessageNew (UID) MessageExpunge))
+				S \* 1 EXISTS
+				S \* 1 RECENT
+				S n OK .*`,
+		}},
 		{"a folder that is selected no more is one of the others", []string{
 			"a: C m CREATE Work\nS m OK .*\nC s SELECT Work\nS...\nS s OK .*" + `
 				C n NOTIFY SET (personal (MessageNew MessageExpunge))

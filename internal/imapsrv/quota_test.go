@@ -32,6 +32,22 @@ func TestNoRoom(t *testing.T) {
 		C g EXPUNGE
 		S...
 		S g OK .*
+		C g2 COPY 1 INBOX
+		S...
+		S g2 OK .*
+		C g3 COPY 1 INBOX
+		S...
+		S g3 OK .*
+		C g4 REPLACE 1 INBOX [[Subject: y\r\n\r\nmuch more than before\r\n]]
+		S g4 NO \[OVERQUOTA\] .*
+		C g5 REPLACE 1 INBOX [[Subject: y\r\n\r\nz\r\n]]
+		S...
+		S g5 OK .*
+		C g6 STORE 1:2 +FLAGS.SILENT (\Deleted)
+		S g6 OK .*
+		C g7 EXPUNGE
+		S...
+		S g7 OK .*
 		C h CREATE A
 		S h OK .*
 		C i COPY 1 A

@@ -63,6 +63,9 @@ func (s *session) replace(name string, folder *mailbox.Folder, a *mailbox.Append
 	if _, there := s.sel.folder.View().Index(uid); !there {
 		return "", no("[EXPUNGEISSUED] that message is gone")
 	}
+	if err := a.Instead(s.ctx, s.sel.folder, uid); err != nil {
+		return "", err
+	}
 	uids, err := a.Commit(s.ctx)
 	if err != nil {
 		return "", err

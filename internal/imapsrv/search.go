@@ -278,6 +278,9 @@ func (s *session) readReturn(q *question) error {
 			return err
 		case "MIN", "MAX", "ALL", "COUNT":
 		case "PARTIAL":
+			if q.partial != nil {
+				return bad("one PARTIAL is enough") // RFC 5267 section 4.4
+			}
 			if q.partial, err = s.readPartial(); err != nil {
 				return err
 			}
@@ -324,7 +327,7 @@ func (s *session) readPartial() (*partialRange, error) {
 		b, err = s.number32()
 	}
 	p.from, p.to = int(min(a, b)), int(max(a, b))
-	p.text = fmt.Sprintf("%d:%d", p.from, p.to) // the same as B:A (RFC 5267 section 4.4)
+	p.text = fmt.Sprintf("%d:%d", p.from, p.to) // the same as B:A (RFC 5267 section 5)
 	if p.back {
 		p.text = fmt.Sprintf("-%d:-%d", a, b)
 	}

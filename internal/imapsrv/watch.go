@@ -51,6 +51,12 @@ func (s *session) beginWatch(n *notification) error {
 	}
 	s.endWatch(s.watch)
 	s.watch = nil
+	if s.sel != nil {
+		if err := s.sel.folder.Sync(s.ctx); err != nil { // it is a NOOP, too
+			s.endWatch(w)
+			return err
+		}
+	}
 	s.update(true)
 	s.watch = w
 	if n.status {
@@ -273,7 +279,9 @@ func (s *session) tellItems(positions []int, items []item) {
 	}
 }
 
-// putIn notes letters that this session has put into a folder.
+// putIn notes letters that this session has put into a folder. Of one that is not
+// selected a STATUS is sent all the same, though RFC 5465 section 5 would have it
+// omitted: UIDNEXT and HIGHESTMODSEQ are news, and clients count on it.
 func (s *session) putIn(name string, uids []uint32) {
 	if s.sel == nil || s.sel.name != s.tree.Canonical(name) {
 		return

@@ -18,6 +18,7 @@ import (
 type Append struct {
 	b     *box
 	items []item
+	freed quota.Usage // by what goes for them, below 0
 }
 
 // An item is a letter that lies in tmp/ and is on its way to a UID.
@@ -61,6 +62,18 @@ func sizedName(unique string, size, wire int64) string {
 	return unique + ",S=" + strconv.FormatInt(size, 10) + ",W=" + strconv.FormatInt(wire, 10)
 }
 
+// Instead says that a letter of the account goes when these have come: only what they
+// take beyond that needs room (RFC 8508 section 3.4).
+func (a *Append) Instead(ctx context.Context, f *Folder, uid uint32) error {
+	return f.b.reach(ctx, uid, func(path string) error {
+		st, err := f.b.store.fs.Lstat(path)
+		if err == nil {
+			a.freed = a.freed.Add(quota.Usage{Bytes: -st.Size(), Letters: -1})
+		}
+		return err
+	})
+}
+
 // Commit gives the letters UIDs and makes them visible. When it returns, all
 // of that survives a crash; after an error none of them is there.
 func (a *Append) Commit(ctx context.Context) (uids []uint32, err error) {
@@ -69,7 +82,7 @@ func (a *Append) Commit(ctx context.Context) (uids []uint32, err error) {
 	}
 	defer a.Discard()
 	b := a.b
-	if err := b.room(ctx, a.items); err != nil {
+	if err := b.room(ctx, usage(a.items).Add(a.freed)); err != nil {
 		return nil, fmt.Errorf("append to %s: %w", b.dir, err)
 	}
 	if err := b.lockCtx(ctx); err != nil {
@@ -110,10 +123,13 @@ func (b *box) insert(items []item) (uids []uint32, err error) {
 
 // room tells whether the account may have that much more. What has been expunged
 // and is still there makes room first.
-func (b *box) room(ctx context.Context, items []item) error {
-	err := b.quota.Check(usage(items))
+func (b *box) room(ctx context.Context, need quota.Usage) error {
+	if need.Bytes <= 0 && need.Letters <= 0 {
+		return nil
+	}
+	err := b.quota.Check(need)
 	if errors.Is(err, ErrOverQuota) && b.store.payAccount(ctx, maildir.Root(b.store.fs, b.dir)) > 0 {
-		err = b.quota.Check(usage(items))
+		err = b.quota.Check(need)
 	}
 	return err
 }

@@ -23,7 +23,7 @@ func Copy(ctx context.Context, src *Folder, uids []uint32, dst *Folder) (from, t
 		return nil, nil, wrapCopy(src, dst, err)
 	}
 	defer discard(&items)
-	if err := dst.b.room(ctx, items); err != nil {
+	if err := dst.b.room(ctx, usage(items)); err != nil {
 		return nil, nil, wrapCopy(src, dst, err)
 	}
 	err = dst.change(ctx, func() (err error) {

@@ -5,7 +5,6 @@ package search
 
 import (
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -44,9 +43,6 @@ type Criteria interface {
 
 // Match asks whether a letter fulfils the criteria.
 func Match(c Criteria, r Row) (bool, error) { return c.match(r) }
-
-// Fold brings text into the form that is compared.
-func Fold(s string) string { return strings.ToLower(s) }
 
 // ReadsFiles reports whether it takes a look into letters to know.
 func ReadsFiles(c Criteria) bool { return c.cost() >= head }

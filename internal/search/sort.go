@@ -62,10 +62,6 @@ func Sort(values []Value, keys []SortKey) []int {
 	return order
 }
 
-// Collate brings text into the order of i;unicode-casemap (RFC 5051), which goes
-// by capitals.
-func Collate(s string) string { return strings.ToUpper(s) }
-
 // CollateSubject is Collate for the base subject of a decoded subject.
 func CollateSubject(s string) string {
 	base, _ := BaseSubject(s)

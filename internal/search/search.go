@@ -259,7 +259,7 @@ func (d Date) cost() int {
 }
 
 // An Age compares the INTERNALDATE with a time (RFC 5032): Older ones are of then
-// or before.
+// or before, the others of then or later.
 type Age struct {
 	Than  time.Time
 	Older bool
@@ -270,7 +270,9 @@ func (a Age) match(r Row) (bool, error) {
 	if err != nil || t.IsZero() {
 		return false, err
 	}
-	return t.After(a.Than) != a.Older, nil
+	// To the second; a letter of that second is both (RFC 5032 section 2).
+	age := t.Truncate(time.Second).Compare(a.Than.Truncate(time.Second))
+	return age == 0 || age < 0 == a.Older, nil
 }
 
 func (a Age) cost() int { return stat }

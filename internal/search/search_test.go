@@ -66,7 +66,10 @@ func TestMatch(t *testing.T) {
 		"an id":                          {EmailID("M1"), true},
 		"older than what is later":       {Age{day(25).Add(4*time.Hour + 31*time.Minute), true}, true},
 		"younger than the second before": {Age{day(25).Add(4*time.Hour + 29*time.Minute), false}, true},
-		"not younger than itself":        {Age{day(25).Add(4*time.Hour + 30*time.Minute), false}, false},
+		"as young as itself":             {Age{day(25).Add(4*time.Hour + 30*time.Minute + time.Second/2), false}, true},
+		"as old as itself":               {Age{day(25).Add(4*time.Hour + 30*time.Minute), true}, true},
+		"not younger than the second":    {Age{day(25).Add(4*time.Hour + 30*time.Minute + time.Second), false}, false},
+		"not older than the second":      {Age{day(25).Add(4*time.Hour + 30*time.Minute - time.Second), true}, false},
 		"OR":                             {Or{Flag("a"), Smaller(500)}, true},
 		"AND":                            {And{Flag(`\Seen`), Not{Flag("a")}, Or{Flag("a"), Flag("b")}}, false},
 	} {

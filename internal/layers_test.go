@@ -34,7 +34,7 @@ var owner = map[string][]string{
 	"golang.org/x/net/publicsuffix":    {"trust"},
 	"blitiri.com.ar/go/spf":            {"trust"},
 	"golang.org/x/sys":                 {"durable", "netserve", "spool", "mailbox", "fetchlog"},
-	"golang.org/x/text":                {"account", "mime", "message"},
+	"golang.org/x/text":                {"account", "mime", "message", "search"},
 	"golang.org/x/crypto":              {"auth"},
 	"github.com/emersion/go-message":   {"message"},
 	"github.com/emersion/go-sasl":      {"auth", "smtpsrv", "smtpout", "fetch", "popsrv", "imapsrv", "popclient"},

@@ -26,7 +26,6 @@ type Mail struct {
 	ByMode     string                        // "R" or "N", with "T" or without
 	ClientIP   string                        // where it came from
 	Ours       bool                          // somebody of this host has written it, not a stranger
-	Size       int64                         // octets in disk form
 	Open       func() (io.ReadCloser, error) // disk form; an error instead of io.EOF must not complete it
 }
 

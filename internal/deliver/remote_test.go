@@ -100,7 +100,7 @@ func destination(t *testing.T, to, by string) recipient.Destination {
 }
 
 func mail(text string) Mail {
-	return Mail{ID: "1", From: addr("ann@example.org"), Size: int64(len(text)), Open: func() (io.ReadCloser, error) {
+	return Mail{ID: "1", From: addr("ann@example.org"), Open: func() (io.ReadCloser, error) {
 		return io.NopCloser(strings.NewReader(text)), nil
 	}}
 }

@@ -106,7 +106,7 @@ func (a *attempt) forward(t *target) spool.Recipient {
 func (a *attempt) mail() deliver.Mail {
 	return deliver.Mail{
 		ID: string(a.e.ID), From: a.e.From, Body: a.e.Body, SMTPUTF8: a.e.SMTPUTF8,
-		Ret: a.e.Ret, EnvID: a.e.EnvID, RequireTLS: a.e.RequireTLS, Priority: a.e.Priority, By: a.e.By, ByMode: a.e.ByMode, Size: a.e.Size, Open: a.l.Open,
+		Ret: a.e.Ret, EnvID: a.e.EnvID, RequireTLS: a.e.RequireTLS, Priority: a.e.Priority, By: a.e.By, ByMode: a.e.ByMode, Open: a.l.Open,
 		ClientIP: a.e.ClientIP, Ours: a.e.Login != "" || a.e.UID >= 0 || a.e.Report != "",
 	}
 }

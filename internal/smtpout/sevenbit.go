@@ -12,6 +12,21 @@ import (
 	"postbag/internal/mime"
 )
 
+// SevenBit gives a letter that open reads in the form for a host without 8BITMIME, and
+// whether that is another form: a letter without octets above 127, and one that has to
+// stay as it is, is given as it was.
+func SevenBit(open func() (io.ReadCloser, error)) (safe func() (io.ReadCloser, error), changed bool, err error) {
+	l := &letter{open: open}
+	if err := l.learn(); err != nil || !l.eightBit {
+		return open, false, err
+	}
+	other, err := l.sevenBit()
+	if err != nil || other == nil {
+		return open, false, err
+	}
+	return other.open, true, nil
+}
+
 // sevenBit gives the letter in the form for a host without 8BITMIME: parts that
 // say 8bit or binary are encoded (RFC 6152 section 3, RFC 2045 section 6). It is
 // nil where that would do harm or cannot be: letters that somebody has signed,

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/x509"
-	"fmt"
 	"net"
 	"net/netip"
 	"os"
@@ -48,13 +46,6 @@ func open(ctx context.Context, v *config.Values) (*host, error) {
 		return nil, err
 	}
 	h := &host{Daemon: d}
-	clients, err := roots(v, "client-ca")
-	if err != nil {
-		return nil, status.Exit(status.ExConfig, "client-ca", err)
-	}
-	if clients != nil {
-		d.TLS.TrustClients(clients)
-	}
 	if err := h.loadRecipients(); err != nil {
 		return nil, status.Exit(status.ExConfig, "recipients", err)
 	}
@@ -200,7 +191,7 @@ func (h *host) remote(local *deliver.Local) (*deliver.Remote, error) {
 	if v.Bool("resolver-trust-ad") {
 		resolver.TrustAD()
 	}
-	pool, err := roots(v, "tls-ca")
+	pool, err := wire.Roots(v, "tls-ca")
 	if err != nil {
 		return nil, status.Exit(status.ExConfig, "tls-ca", err)
 	}
@@ -242,23 +233,6 @@ func dialFrom(addrs []string) func(ctx context.Context, network, addr string) (n
 		}
 		return d.DialContext(ctx, network, addr)
 	}
-}
-
-// roots are the certificates of a file that a setting names; nil for none.
-func roots(v *config.Values, setting string) (*x509.CertPool, error) {
-	path := v.String(setting)
-	if path == "" {
-		return nil, nil
-	}
-	text, err := os.ReadFile(path)
-	if err != nil {
-		return nil, err
-	}
-	pool := x509.NewCertPool()
-	if !pool.AppendCertsFromPEM(text) {
-		return nil, fmt.Errorf("%s: no certificate in PEM", path)
-	}
-	return pool, nil
 }
 
 // startRunner runs the queue beside the sessions; stop ends it and waits.

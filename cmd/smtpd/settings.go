@@ -26,7 +26,6 @@ var own = []config.Setting{
 	{Name: "password-command", Arg: "COMMAND", Usage: "prints the password or token of USER@HOST; HOST is $1, USER $2"},
 	{Name: "smtp-port", Arg: "N", Usage: "port of MX hosts", Kind: config.Number, Default: "25"},
 	{Name: "tls-ca", Arg: "FILE", Usage: "certificates that other hosts are checked by, PEM (default: the system's)", File: true},
-	{Name: "client-ca", Arg: "FILE", Usage: "certificates that vouch for those of clients, PEM: AUTH EXTERNAL", File: true},
 	{Name: "max-size", Arg: "SIZE", Usage: "largest message", Kind: config.Size, Default: "50M"},
 	{Name: "mail-auth", Arg: "WHAT", Usage: "SPF, DKIM and DMARC of letters of strangers: off, verify (Authentication-Results), or enforce (what their policies say)", Default: "off", OneOf: []string{"off", "verify", "enforce"}},
 	{Name: "min-free", Arg: "SIZE", Usage: "take no letter while the disk of the spool has less room; 0: never", Kind: config.Size, Default: "0"},
@@ -82,10 +81,8 @@ func check(ctx context.Context, v *config.Values) []error {
 	if _, err := trust.NewSigner(v.Strings("dkim-key")); err != nil {
 		faults = append(faults, err)
 	}
-	for _, setting := range []string{"tls-ca", "client-ca"} {
-		if _, err := roots(v, setting); err != nil {
-			faults = append(faults, err)
-		}
+	if _, err := wire.Roots(v, "tls-ca"); err != nil {
+		faults = append(faults, err)
 	}
 	if _, err := rewriter(v, nil); err != nil {
 		faults = append(faults, err)

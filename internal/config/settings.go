@@ -37,6 +37,7 @@ var Daemon = []Setting{
 	{Name: "metrics", Arg: "HOST:PORT", Usage: "tell metrics in Prometheus's text format at http://HOST:PORT/metrics", OwnOnly: true, Valid: validListenHost},
 	{Name: "tls-cert", Arg: "FILE", Usage: "certificate, PEM (default: a self-signed one in the spool)", File: true},
 	{Name: "tls-key", Arg: "FILE", Usage: "its key, PEM", File: true},
+	{Name: "client-ca", Arg: "FILE", Usage: "certificates that vouch for those of clients, PEM: logins by EXTERNAL", File: true},
 	{Name: "proxy-protocol-from", Arg: "NET", Usage: "network of proxies that send a PROXY header, repeated", Kind: List, Valid: validNet},
 	{Name: "plaintext-auth", Arg: "WHEN", Usage: "take passwords without TLS: never, loopback or always", Default: "loopback", OneOf: []string{"never", "loopback", "always"}},
 	{Name: "stop-timeout", Arg: "TIME", Usage: "time that running work has after SIGTERM", Kind: Duration, Default: "60s"},

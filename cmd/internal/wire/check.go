@@ -19,6 +19,9 @@ func Check(_ context.Context, v *config.Values) []error {
 		faults = append(faults, accounts.unable()...)
 	}
 	faults = append(faults, openModes(v)...)
+	if _, err := Roots(v, "client-ca"); err != nil {
+		faults = append(faults, err)
+	}
 	cert, key := v.String("tls-cert"), v.String("tls-key")
 	if cert == "" && key == "" {
 		return faults

@@ -4,6 +4,7 @@ package wire
 
 import (
 	"context"
+	"crypto/x509"
 	"errors"
 	"fmt"
 	"os"
@@ -90,6 +91,9 @@ func Open(ctx context.Context, v *config.Values, protocols []string) (*Daemon, e
 	if d.TLS, err = openTLS(d.FS, v, d.Spool); err != nil {
 		return nil, err
 	}
+	if err := d.trustClients(); err != nil {
+		return nil, err
+	}
 	d.TLS.Report = func(err error) { d.Log.Reloaded(ctx, "certificate", err) }
 	d.Maildirs = auth.Template{Text: v.String("maildir"), Spool: d.Spool.Dir()}
 	return d, nil
@@ -139,6 +143,35 @@ func openTLS(fs *durable.FS, v *config.Values, s *spool.Spool) (*netserve.Certif
 		return nil, status.Exit(status.ExConfig, "tls", err)
 	}
 	return c, nil
+}
+
+// trustClients asks clients for the certificates of EXTERNAL.
+func (d *Daemon) trustClients() error {
+	clients, err := Roots(d.Values, "client-ca")
+	if err != nil {
+		return status.Exit(status.ExConfig, "client-ca", err)
+	}
+	if clients != nil {
+		d.TLS.TrustClients(clients)
+	}
+	return nil
+}
+
+// Roots are the certificates of the file that a setting names; nil when it names none.
+func Roots(v *config.Values, setting string) (*x509.CertPool, error) {
+	path := v.String(setting)
+	if path == "" {
+		return nil, nil
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(text) {
+		return nil, fmt.Errorf("%s: no certificate in PEM", path)
+	}
+	return pool, nil
 }
 
 // Preauth is the account of --preauth; nil when there is none. The user who runs

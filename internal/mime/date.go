@@ -16,10 +16,14 @@ var loose = regexp.MustCompile(`(?i)^(?:[a-z]+\.?,?\s+)?(\d{1,2})[\s-]+([a-z]{3}
 // missing time is midnight and a missing zone UTC (RFC 5256 section 2.2). It
 // reports false when there is no date to be seen.
 func ParseDate(s string) (time.Time, bool) {
-	if t, err := mail.ParseDate(strings.TrimSpace(s)); err == nil {
+	s = strings.TrimSpace(s)
+	if t, ok := usualDate(s); ok {
 		return t, true
 	}
-	m := loose.FindStringSubmatch(strings.TrimSpace(s))
+	if t, err := mail.ParseDate(s); err == nil {
+		return t, true
+	}
+	m := loose.FindStringSubmatch(s)
 	if m == nil {
 		return time.Time{}, false
 	}

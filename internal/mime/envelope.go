@@ -34,17 +34,11 @@ const (
 // field is missing or has no address.
 func (p *Part) Envelope() *Envelope {
 	h := p.Header
-	text := func(name string) *string {
-		if v, ok := h.Lookup(name); ok {
-			return &v
-		}
-		return nil
-	}
 	e := &Envelope{
-		Date: text("Date"), Subject: text("Subject"),
+		Date: h.find("Date"), Subject: h.find("Subject"),
 		From: addresses(h, "From"), Sender: addresses(h, "Sender"), ReplyTo: addresses(h, "Reply-To"),
 		To: addresses(h, "To"), Cc: addresses(h, "Cc"), Bcc: addresses(h, "Bcc"),
-		InReplyTo: text("In-Reply-To"), MessageID: text("Message-ID"),
+		InReplyTo: h.find("In-Reply-To"), MessageID: h.find("Message-ID"),
 	}
 	if len(e.Sender) == 0 {
 		e.Sender = e.From
@@ -60,7 +54,7 @@ func (p *Part) Envelope() *Envelope {
 func addresses(h Header, name string) []Address {
 	var all []Address
 	for i := range h {
-		if strings.EqualFold(h[i].Name, name) {
+		if h[i].is(name) {
 			all = append(all, ParseAddresses(h[i].Value)...)
 		}
 	}

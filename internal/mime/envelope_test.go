@@ -110,3 +110,14 @@ func FuzzParseAddresses(f *testing.F) {
 		}
 	})
 }
+
+func TestNamesOfFieldsWhateverTheirCase(t *testing.T) {
+	names := []string{"", "Subject", "sUBJECT", "\u017fubject", "Sender", "X", "x", "[", "{", "\u212a", "K"}
+	for _, a := range names {
+		for _, b := range names {
+			if got := (&Field{Name: a}).is(b); got != strings.EqualFold(a, b) {
+				t.Errorf("field %q is %q: %v", a, b, got)
+			}
+		}
+	}
+}

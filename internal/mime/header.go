@@ -3,6 +3,7 @@ package mime
 import (
 	"slices"
 	"strings"
+	"unicode/utf8"
 )
 
 // A Header is the fields of a header, in order.
@@ -22,19 +23,40 @@ func (h Header) Get(name string) string {
 
 // Lookup is Get, and reports whether there is such a field.
 func (h Header) Lookup(name string) (string, bool) {
-	for i := range h {
-		if strings.EqualFold(h[i].Name, name) {
-			return h[i].Value, true
-		}
+	if v := h.find(name); v != nil {
+		return *v, true
 	}
 	return "", false
+}
+
+// find gives the value of the first field of that name, nil if there is none.
+func (h Header) find(name string) *string {
+	for i := range h {
+		if h[i].is(name) {
+			return &h[i].Value
+		}
+	}
+	return nil
+}
+
+// is reports whether the field has that name, whatever its case. Most have another
+// first letter.
+func (f *Field) is(name string) bool {
+	if f.Name == "" || name == "" {
+		return f.Name == name
+	}
+	const small = 'a' - 'A'
+	if a, b := f.Name[0], name[0]; a < utf8.RuneSelf && b < utf8.RuneSelf && a|small != b|small {
+		return false
+	}
+	return strings.EqualFold(f.Name, name)
 }
 
 // Values returns the values of all fields of that name, whatever its case.
 func (h Header) Values(name string) []string {
 	var all []string
 	for i := range h {
-		if strings.EqualFold(h[i].Name, name) {
+		if h[i].is(name) {
 			all = append(all, h[i].Value)
 		}
 	}

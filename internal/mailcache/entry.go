@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"hash/crc32"
 	"io"
+	"slices"
 	"time"
 )
 
@@ -20,8 +21,7 @@ func (c *Cache) Put(uid uint32, e Entry) {
 	if c == nil {
 		return
 	}
-	payload := encode(e)
-	if c.broken.Load() || len(payload) > maxPayload {
+	if c.broken.Load() || e.size() > maxPayload {
 		return
 	}
 	c.mu.Lock()
@@ -33,16 +33,23 @@ func (c *Cache) Put(uid uint32, e Entry) {
 		return
 	}
 	c.waiting[uid] = e
-	at := len(c.pending)
-	b := binary.LittleEndian.AppendUint32(c.pending, frameMagic)
-	b = binary.LittleEndian.AppendUint32(b, uid)
-	b = binary.LittleEndian.AppendUint32(b, uint32(len(payload)))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(payload, castagnoli))
-	b = binary.LittleEndian.AppendUint32(b, crc32.Checksum(b[at:], castagnoli))
-	c.pending = append(b, payload...)
+	c.pending = appendFrame(c.pending, uid, e)
 	if len(c.pending) >= flushSize {
 		c.flush()
 	}
+}
+
+// appendFrame adds a letter's frame: its head is known when the payload is there.
+func appendFrame(b []byte, uid uint32, e Entry) []byte {
+	at := len(b)
+	b = encode(append(b, make([]byte, frameSize)...), e)
+	head, payload := b[at:at:at+frameSize], b[at+frameSize:]
+	head = binary.LittleEndian.AppendUint32(head, frameMagic)
+	head = binary.LittleEndian.AppendUint32(head, uid)
+	head = binary.LittleEndian.AppendUint32(head, uint32(len(payload)))
+	head = binary.LittleEndian.AppendUint32(head, crc32.Checksum(payload, castagnoli))
+	binary.LittleEndian.AppendUint32(head, crc32.Checksum(head, castagnoli))
+	return b
 }
 
 // Flush writes what was Put.
@@ -61,18 +68,39 @@ func (c *Cache) flush() {
 	if _, err := c.file.Write(c.pending); err != nil {
 		c.broken.Store(true)
 		c.fs.Remove(c.path) // perhaps a part of a frame is there
-	} else if !c.written() {
+	} else if !c.written(len(c.pending)) {
 		c.restart()
 	}
 	c.pending = c.pending[:0]
 	clear(c.waiting)
 }
 
-// written reads the frames up to those just written, and reports whether they
-// can be read: a torn frame before them, of a writer who died, would hide them.
-func (c *Cache) written() bool {
+// written makes what was just written known. Where others have written meanwhile
+// it reads the frames up to its own, and reports whether they can be read: a torn
+// frame before them, of a writer who died, would hide them.
+func (c *Cache) written(n int) bool {
 	end, err := c.file.Seek(0, io.SeekCurrent)
-	return err == nil && c.scan() == nil && c.scanned >= end
+	if err != nil {
+		return false
+	}
+	if end == c.scanned+int64(n) { // ours follow what is known
+		return c.learn(c.pending) == nil && c.scanned == end
+	}
+	return c.scan() == nil && c.scanned >= end
+}
+
+// learn takes frames, which stand behind what is known, into the index.
+func (c *Cache) learn(frames []byte) error {
+	for len(frames) > 0 {
+		p, ok := parseFrame(frames, c.scanned)
+		if !ok {
+			return errDamaged
+		}
+		c.insert(p)
+		c.scanned = p.at + int64(p.length)
+		frames = frames[frameSize+int(p.length):]
+	}
+	return nil
 }
 
 // Bits of the flags.
@@ -81,13 +109,23 @@ const (
 	isDated
 )
 
-func encode(e Entry) []byte {
-	b := make([]byte, 1, 32+len(e.Envelope)+len(e.Body)+len(e.BodyStructure)+len(e.Fields))
+// maxNumbers is more than the flags and the numbers of a payload take.
+const maxNumbers = 64
+
+// size is at least that of the payload.
+func (e *Entry) size() int {
+	return maxNumbers + len(e.Envelope) + len(e.Body) + len(e.BodyStructure) + len(e.Fields)
+}
+
+// encode appends a payload.
+func encode(b []byte, e Entry) []byte {
+	at := len(b)
+	b = append(slices.Grow(b, e.size()), 0)
 	if e.ASCII {
-		b[0] |= isASCII
+		b[at] |= isASCII
 	}
 	if !e.Sent.IsZero() {
-		b[0] |= isDated
+		b[at] |= isDated
 		_, zone := e.Sent.Zone()
 		b = binary.AppendVarint(b, e.Sent.Unix())
 		b = binary.AppendVarint(b, int64(zone))

@@ -63,7 +63,7 @@ var (
 
 func (s *session) newCrew(positions []int, items []item) *crew {
 	n := min(runtime.GOMAXPROCS(0), maxCrew)
-	c := &crew{s: s, items: items, run: crewRun, positions: positions, order: make(chan chan piece, n), free: make(chan []byte, n), done: make(chan struct{})}
+	c := &crew{s: s, items: items, run: crewRun, positions: positions, order: make(chan chan piece, n), free: make(chan []byte, n*maxPieces), done: make(chan struct{})}
 	if asksText(items) {
 		c.run = textRun
 	}

@@ -149,7 +149,8 @@ type fetching struct {
 	steady    bool // flags are those of this session's version
 
 	pos    int
-	letter *mailbox.Letter // as this session's version has it
+	own    mailbox.Letter
+	letter *mailbox.Letter // own: as this session's version has it
 	now    *mailbox.Letter // as the newest version has it
 	source source          // the text; opened when it is needed
 	b      []byte
@@ -170,7 +171,8 @@ func (s *session) newFetching(items []item) *fetching {
 
 // one writes the response for one letter.
 func (f *fetching) one(pos int) error {
-	f.pos, f.letter, f.first, f.begun = pos, f.sel.view.At(pos), true, false
+	f.sel.view.Load(pos, &f.own)
+	f.pos, f.letter, f.first, f.begun = pos, &f.own, true, false
 	if f.now = f.letter; !f.steady {
 		f.now = f.current(f.letter)
 	}

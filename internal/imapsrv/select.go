@@ -375,6 +375,7 @@ func numbered(set imapwire.Set, v *mailbox.View) (all []int, err error) {
 		if r.First == 0 || int(r.Last) > v.Len() {
 			return nil, bad("no such sequence number")
 		}
+		all = slices.Grow(all, int(r.Last-r.First)+1)
 		for n := r.First; n <= r.Last; n++ {
 			all = append(all, int(n)-1)
 		}
@@ -388,7 +389,12 @@ func uidLetters(set imapwire.Set, v *mailbox.View) (all []int) {
 	}
 	for _, r := range set.Resolve(v.At(v.Len() - 1).UID) {
 		i, _ := v.Index(r.First)
-		for ; i < v.Len() && v.At(i).UID <= r.Last; i++ {
+		end, found := v.Index(r.Last)
+		if found {
+			end++
+		}
+		all = slices.Grow(all, max(0, end-i))
+		for ; i < end; i++ {
 			all = append(all, i)
 		}
 	}

@@ -101,11 +101,12 @@ func (v *View) Len() int { return v.length }
 // At gives letter i, counted from 0, in the order of UIDs.
 func (v *View) At(i int) *Letter {
 	l := new(Letter)
-	v.load(i, l)
+	v.Load(i, l)
 	return l
 }
 
-func (v *View) load(i int, l *Letter) {
+// Load is At, into a Letter that is there.
+func (v *View) Load(i int, l *Letter) {
 	r := v.row(i)
 	l.UID, l.ModSeq, l.Flags, l.Keywords, l.id, l.saved = r.uid, r.modseq, r.flags&system, v.keys.keywords(v.sets, r), r.id, r.saved
 }

@@ -20,7 +20,12 @@ type letterFile struct {
 }
 
 func (f *letterFile) open(by *durable.FS, path string) error {
-	fd, err := by.OpenFD(path, syscall.O_RDONLY|syscall.O_NONBLOCK, 0) // it may be a pipe
+	const flags = syscall.O_RDONLY | syscall.O_NONBLOCK // it may be a pipe
+	// The time of the first reading is for nobody, and would be written to the disk.
+	fd, err := by.OpenFD(path, flags|syscall.O_NOATIME, 0)
+	if errors.Is(err, syscall.EPERM) { // somebody else's file
+		fd, err = by.OpenFD(path, flags, 0)
+	}
 	if err == nil {
 		*f = letterFile{fd: fd, path: path}
 	}

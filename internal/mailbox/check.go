@@ -242,7 +242,7 @@ func (c *checker) list() {
 	}
 	n := 0
 	for i := range l.Records {
-		r := c.b.st.find(entryAt("cur/" + l.Records[i].Name).base)
+		r := c.b.st.find(entryAt("cur/" + l.Records[i].Name).base())
 		if r != nil && r.uid != l.Records[i].UID {
 			n++
 		}

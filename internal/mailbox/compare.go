@@ -31,6 +31,11 @@ func (b *box) compare(l *listing) *difference {
 	defer b.mu.Unlock()
 	s := &b.st
 	d := &difference{}
+	if s.rows.length == 0 && len(s.doomed) == 0 {
+		d.fresh = l.entries
+		d.sortFresh()
+		return d
+	}
 	files := make(map[uint32]int, s.rows.length) // UID to the entry that counts
 	doomed := map[string]bool{}
 	for _, gone := range s.doomed {
@@ -38,7 +43,7 @@ func (b *box) compare(l *listing) *difference {
 	}
 	for i := range l.entries {
 		e := &l.entries[i]
-		r, key := s.find(e.base), keyOf(e.base)
+		r, key := s.find(e.base()), keyOf(e.base())
 		switch {
 		case r != nil:
 			if first, twice := files[r.uid]; twice {
@@ -63,10 +68,10 @@ func (b *box) compare(l *listing) *difference {
 // sortFresh puts new letters into the order in which they get UIDs. Of two files
 // of one key, which are neighbours then, one waits.
 func (d *difference) sortFresh() {
-	sortArrivals(d.fresh)
+	d.fresh = sortArrivals(d.fresh)
 	one := d.fresh[:0]
 	for _, e := range d.fresh {
-		if n := len(one); n > 0 && keyOf(one[n-1].base) == keyOf(e.base) {
+		if n := len(one); n > 0 && keyOf(one[n-1].base()) == keyOf(e.base()) {
 			d.twins = append(d.twins, twin{extra: one[n-1].at, keeps: e.at})
 			one[n-1] = e
 			continue

@@ -208,7 +208,7 @@ func checkLists(root string, lists map[string]*uidlist.List, answers []string) e
 			}
 		}
 		for _, r := range l.Records {
-			text := texts[keyOf(entryAt("cur/"+r.Name).base)]
+			text := texts[keyOf(entryAt("cur/"+r.Name).base())]
 			if p := told[fmt.Sprint(r.UID)]; p != nil && p.text != "" && text != "" && p.text != text {
 				return fmt.Errorf("folder %s: UID %d is %q, in the list %q", name, r.UID, p.text, text)
 			}
@@ -224,7 +224,7 @@ func textsByKey(dir string) (map[string]string, error) {
 	for _, file := range files {
 		b, rerr := os.ReadFile(file)
 		err = errors.Join(err, rerr)
-		texts[keyOf(entryAt("cur/"+filepath.Base(file)).base)] = strings.TrimSpace(string(b))
+		texts[keyOf(entryAt("cur/"+filepath.Base(file)).base())] = strings.TrimSpace(string(b))
 	}
 	return texts, err
 }

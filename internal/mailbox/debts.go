@@ -371,7 +371,7 @@ func (p *payer) search() error {
 	}
 	there := map[string]bool{}
 	for i := range l.entries {
-		there[keyOf(l.entries[i].base)] = true
+		there[keyOf(l.entries[i].base())] = true
 	}
 	var gone []uint32
 	for uid, d := range p.st.doomed {

@@ -199,7 +199,7 @@ func (b *box) moveNew() (more bool, err error) {
 			return true, nil
 		}
 		e := &l.entries[i]
-		r := b.st.find(e.base)
+		r := b.st.find(e.base())
 		if r == nil || e.flags != r.disk {
 			continue // Sync has to see it first
 		}

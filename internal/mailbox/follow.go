@@ -135,17 +135,17 @@ func (b *box) review(names map[string]bool) (d *difference, ok bool, err error) 
 			went = append(went, e)
 			continue
 		}
-		if _, twice := there[keyOf(e.base)]; twice {
+		if _, twice := there[keyOf(e.base())]; twice {
 			return nil, false, nil
 		}
-		there[keyOf(e.base)] = e
+		there[keyOf(e.base())] = e
 	}
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	d = &difference{}
 	for _, e := range went {
-		r := b.st.find(e.base)
-		if _, moved := there[keyOf(e.base)]; r != nil && !moved {
+		r := b.st.find(e.base())
+		if _, moved := there[keyOf(e.base())]; r != nil && !moved {
 			return nil, false, nil
 		}
 	}
@@ -164,7 +164,7 @@ func (b *box) review(names map[string]bool) (d *difference, ok bool, err error) 
 func (b *box) expected(e entry, came bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	r := b.st.find(e.base)
+	r := b.st.find(e.base())
 	if r == nil {
 		return false
 	}
@@ -178,10 +178,10 @@ func (b *box) expected(e entry, came bool) bool {
 
 // reviewFile adds what a file that is there means; false if only a scan tells.
 func (b *box) reviewFile(d *difference, e entry) bool {
-	r := b.st.find(e.base)
+	r := b.st.find(e.base())
 	if r == nil {
 		for _, gone := range b.st.doomed {
-			if keyOf(gone.base) == keyOf(e.base) {
+			if keyOf(gone.base) == keyOf(e.base()) {
 				d.returned = append(d.returned, e)
 				return true
 			}

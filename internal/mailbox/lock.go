@@ -141,6 +141,21 @@ func (b *box) note(recs ...mboxlog.Record) error {
 	return nil
 }
 
+// noteLetters is note for letters, which need not be decoded to be applied. It
+// encodes them in scratch, which it gives back.
+func (b *box) noteLetters(scratch []byte, modseq uint64, list []arrival) ([]byte, error) {
+	rec := appendLetters(scratch, modseq, list)
+	if err := b.log.Append(rec); err != nil {
+		return rec.Payload, err
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for i := range list {
+		b.st.applyLetter(modseq, &list[i])
+	}
+	return rec.Payload, nil
+}
+
 // Steps of the ceilings.
 const (
 	uidStep    = 1000

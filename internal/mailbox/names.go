@@ -3,7 +3,7 @@ package mailbox
 import (
 	"bytes"
 	"encoding/binary"
-	"hash/maphash"
+	"slices"
 )
 
 // names holds base names of letters: one block of octets, no pointers. A name
@@ -13,9 +13,12 @@ type names struct {
 	size uint32 // of data, which may be yet to be read
 	late []byte // those that came later; offsets go on
 
-	seed   maphash.Seed
-	byHash map[uint64]uint32 // hash of key to UID; nil until somebody asks
-	twins  map[string]uint32 // keys whose hash another one has
+	finder finder // by key
+}
+
+// room is told that names of about n letters and so many octets will be added.
+func (n *names) room(letters, octets int) {
+	n.late = slices.Grow(n.late, octets+2*letters)
 }
 
 func (n *names) add(base string) uint32 {
@@ -27,6 +30,11 @@ func (n *names) add(base string) uint32 {
 
 // octets is how long the names are all together.
 func (n *names) octets() int { return int(n.size) + len(n.late) }
+
+// memory is about how much they take.
+func (n *names) memory() int64 {
+	return int64(cap(n.data)+cap(n.late)) + 8*int64(len(n.finder.slots))
+}
 
 // get gives the name at an offset; "" when there is none.
 func (n *names) get(at uint32) []byte {
@@ -41,34 +49,33 @@ func (n *names) get(at uint32) []byte {
 	return d.raw(d.num())
 }
 
-// index makes the base names of all rows findable.
+// key gives what the letter of a row is known by.
+func (n *names) key(r *row) []byte { return keyBytes(n.get(r.name)) }
+
+// index makes the keys of all rows findable.
 func (n *names) index(v *vector) {
-	n.seed = maphash.MakeSeed()
-	n.byHash = make(map[uint64]uint32, v.length)
-	n.twins = nil
+	n.finder.room(v.length)
 	for _, c := range v.chunks {
 		for i := range c {
-			n.learn(v, n.get(c[i].name), c[i].uid)
+			n.learn(v, &c[i])
 		}
 	}
 }
 
-func (n *names) learn(v *vector, base []byte, uid uint32) {
-	if n.byHash == nil {
+// learn makes a row findable, in the place of an older one of its key.
+func (n *names) learn(v *vector, r *row) {
+	if !n.finder.ready() {
 		return
 	}
-	base = keyBytes(base)
-	h := maphash.Bytes(n.seed, base)
-	if other, taken := n.byHash[h]; taken && other != uid {
-		if r := v.find(other); r != nil && string(keyBytes(n.get(r.name))) != string(base) {
-			if n.twins == nil {
-				n.twins = map[string]uint32{}
-			}
-			n.twins[string(base)] = uid
-			return
+	key := n.key(r)
+	hash := n.finder.hash(key)
+	for uid, at := n.finder.next(hash, hash); uid != 0; uid, at = n.finder.next(hash, at) {
+		if old := v.find(uid); old == nil || bytes.Equal(n.key(old), key) {
+			n.finder.remove(hash, uid)
+			break
 		}
 	}
-	n.byHash[h] = uid
+	n.finder.add(hash, r.uid)
 }
 
 // keyBytes is keyOf.
@@ -81,34 +88,25 @@ func keyBytes(base []byte) []byte {
 
 // find gives the row of the letter that is known by the key of a base name.
 func (n *names) find(v *vector, base string) *row {
-	if n.byHash == nil {
-		n.index(v)
-	}
-	base = keyOf(base)
-	if uid, ok := n.twins[base]; ok {
-		return v.find(uid)
-	}
-	uid, ok := n.byHash[maphash.String(n.seed, base)]
-	if !ok {
+	if v.length == 0 {
 		return nil
 	}
-	if r := v.find(uid); r != nil && string(keyBytes(n.get(r.name))) == base {
-		return r
+	if !n.finder.ready() {
+		n.index(v)
+	}
+	key := keyOf(base)
+	hash := n.finder.hashString(key)
+	for uid, at := n.finder.next(hash, hash); uid != 0; uid, at = n.finder.next(hash, at) {
+		if r := v.find(uid); r != nil && string(n.key(r)) == key {
+			return r
+		}
 	}
 	return nil
 }
 
 // forget is told of a row that goes.
 func (n *names) forget(r *row) {
-	if n.byHash == nil {
-		return
-	}
-	base := keyBytes(n.get(r.name))
-	if uid, ok := n.twins[string(base)]; ok && uid == r.uid {
-		delete(n.twins, string(base))
-		return
-	}
-	if h := maphash.Bytes(n.seed, base); n.byHash[h] == r.uid {
-		delete(n.byHash, h)
+	if n.finder.ready() {
+		n.finder.remove(n.finder.hash(n.key(r)), r.uid)
 	}
 }

@@ -76,7 +76,12 @@ type arrival struct {
 }
 
 func encodeLetters(modseq uint64, letters []arrival) mboxlog.Record {
-	e := encoder{b: make([]byte, 0, 100*len(letters)+20)}
+	return appendLetters(nil, modseq, letters)
+}
+
+// appendLetters encodes letters in scratch, or in what is larger.
+func appendLetters(scratch []byte, modseq uint64, letters []arrival) mboxlog.Record {
+	e := encoder{b: slices.Grow(scratch[:0], 100*len(letters)+20)}
 	e.num(modseq)
 	e.num(uint64(len(letters)))
 	last := uint32(0)

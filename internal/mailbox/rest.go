@@ -29,7 +29,7 @@ func (b *box) size() int64 {
 	defer b.mu.Unlock()
 	s := &b.st
 	n := chunkRows * int64(unsafe.Sizeof(row{})) * int64(len(s.rows.chunks))
-	n += int64(cap(s.names.data)+cap(s.names.late)) + 24*int64(len(s.names.byHash))
+	n += s.names.memory()
 	return n + 8*int64(s.history.runs) + 200*int64(len(s.at)+len(s.uidls)) + 4096
 }
 

@@ -2,7 +2,6 @@ package mailbox
 
 import (
 	"bytes"
-	"cmp"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -10,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"syscall"
 	"time"
@@ -133,10 +131,13 @@ func (b *box) calm() (l *listing, err error) {
 
 // An entry is a file in new/ or cur/.
 type entry struct {
-	base  string
-	flags Flags
 	at    string // below the folder
+	size  uint32 // of its base name
+	flags Flags
 }
+
+// base is the name up to the flags.
+func (e entry) base() string { return e.at[4:][:e.size] }
 
 // keyOf gives the part of a base name by which a letter is known. Programs add
 // to what follows the comma and take away from it (sizes; mbsync its own
@@ -152,7 +153,7 @@ func keyOf(base string) string {
 // rename during the scan may hide a letter or show it twice: absence is to be
 // believed only as sync.go does.
 func (b *box) list() (*listing, error) {
-	l := &listing{entries: make([]entry, 0, b.st.rows.length+64)}
+	l := &listing{}
 	var err error
 	if l.before, err = b.stamps(); err != nil {
 		return nil, gone(err)
@@ -169,11 +170,23 @@ func (b *box) list() (*listing, error) {
 }
 
 func (l *listing) read(by *durable.FS, dir, sub string, mask Flags) error {
+	places, n, err := readPlaces(by, dir, sub)
+	l.entries = slices.Grow(l.entries, n)
+	for _, some := range places {
+		l.add(some, mask)
+	}
+	return err
+}
+
+// readPlaces reads a directory. It gives the places of its files, each with a zero
+// octet behind it, and how many there are.
+func readPlaces(by *durable.FS, dir, sub string) (places []string, count int, err error) {
 	d, err := by.OpenFD(dir, syscall.O_RDONLY|syscall.O_DIRECTORY, 0)
 	if err != nil {
-		return err
+		return nil, 0, err
 	}
 	defer syscall.Close(d)
+	r := placeReader{by: by, dir: dir, sub: sub}
 	buf := make([]byte, 64<<10)
 	for {
 		n, err := syscall.ReadDirent(d, buf)
@@ -181,35 +194,56 @@ func (l *listing) read(by *durable.FS, dir, sub string, mask Flags) error {
 			continue
 		}
 		if err != nil {
-			return fmt.Errorf("read %s: %w", dir, err)
+			return nil, 0, fmt.Errorf("read %s: %w", dir, err)
 		}
 		if n <= 0 {
-			return nil
+			return places, r.count, nil
 		}
-		l.parse(by, dir, sub, mask, buf[:n])
+		places = append(places, r.parse(buf[:n]))
 	}
+}
+
+// A placeReader understands what is read of a directory.
+type placeReader struct {
+	by       *durable.FS
+	dir, sub string
+	count    int
+	text     []byte // scratch
 }
 
 // parse takes entries as getdents64(2) gives them: inode 8, offset 8, length 2,
 // type 1, name with a zero octet at its end.
-func (l *listing) parse(by *durable.FS, dir, sub string, mask Flags, b []byte) {
+func (r *placeReader) parse(b []byte) (places string) {
+	r.text = r.text[:0]
 	for len(b) > 19 {
 		size := int(binary.NativeEndian.Uint16(b[16:]))
-		name, _, _ := bytes.Cut(b[19:size], []byte{0})
-		kind := b[18]
+		name, kind := b[19:size], b[18]
+		name = name[:bytes.IndexByte(name, 0)]
 		b = b[size:]
-		if name[0] == '.' || kind == syscall.DT_DIR {
+		if name[0] == '.' || kind == syscall.DT_DIR || kind == syscall.DT_UNKNOWN && r.isDir(name) {
 			continue
 		}
-		e := entryAt(sub + "/" + string(name))
+		r.text = append(append(append(append(r.text, r.sub...), '/'), name...), 0)
+		r.count++
+	}
+	return string(r.text)
+}
+
+// isDir asks the file, on a file system that does not tell.
+func (r *placeReader) isDir(name []byte) bool {
+	st, err := r.by.Lstat(filepath.Join(r.dir, string(name)))
+	return err == nil && st.IsDir()
+}
+
+// add takes places. All the entries share the text, so whoever keeps the place
+// of one for long copies it.
+func (l *listing) add(places string, mask Flags) {
+	for places != "" {
+		end := strings.IndexByte(places, 0)
+		e := entryAt(places[:end])
 		e.flags &= mask
-		if kind == syscall.DT_UNKNOWN {
-			// A file system that does not tell.
-			if st, err := by.Lstat(filepath.Join(dir, e.at[4:])); err == nil && st.IsDir() {
-				continue
-			}
-		}
 		l.entries = append(l.entries, e)
+		places = places[end+1:]
 	}
 }
 
@@ -217,8 +251,8 @@ func (l *listing) parse(by *durable.FS, dir, sub string, mask Flags, b []byte) {
 // info, with an info of another kind, or with letters of other programs is mail
 // all the same. What the letters a to z stand for is for the folder to say.
 func entryAt(at string) entry {
-	n := maildir.ParseName(at[4:])
-	return entry{base: n.Base, flags: parseFlags(n.Flags), at: at}
+	base, flags := maildir.SplitName(at[4:])
+	return entry{at: at, size: uint32(len(base)), flags: parseFlags(flags)}
 }
 
 // exists reports whether there is a file at a place below the folder.
@@ -228,63 +262,4 @@ func (b *box) exists(at string) (bool, error) {
 		return false, nil
 	}
 	return err == nil && !st.IsDir(), err
-}
-
-// arrivedAt orders letters that have no UID yet: by the seconds and the
-// microseconds that their names begin with (SECONDS.M<usec>), then by name. No
-// file is looked at.
-func arrivedAt(base string) (sec, usec uint64) {
-	first, rest, _ := strings.Cut(base, ".")
-	sec, err := strconv.ParseUint(first, 10, 62)
-	if err != nil {
-		return 1 << 62, 0 // not a usual name: after the others
-	}
-	if rest, ok := strings.CutPrefix(rest, "M"); ok {
-		end := strings.IndexFunc(rest, func(r rune) bool { return r < '0' || r > '9' })
-		if end < 0 {
-			end = len(rest)
-		}
-		usec, _ = strconv.ParseUint(rest[:end], 10, 62)
-	}
-	return sec, usec
-}
-
-// sortArrivals puts new letters into the order in which they get UIDs.
-func sortArrivals(found []entry) {
-	type key struct {
-		sec, usec uint64
-		at        int
-	}
-	keys := make([]key, len(found))
-	for i := range found {
-		sec, usec := arrivedAt(found[i].base)
-		keys[i] = key{sec, usec, i}
-	}
-	slices.SortFunc(keys, func(a, b key) int {
-		if a.sec != b.sec || a.usec != b.usec {
-			return cmp.Or(cmp.Compare(a.sec, b.sec), cmp.Compare(a.usec, b.usec))
-		}
-		return cmp.Or(strings.Compare(keyOf(found[a.at].base), keyOf(found[b.at].base)), cmp.Compare(a.at, b.at))
-	})
-	if slices.IsSortedFunc(keys, func(a, b key) int { return cmp.Compare(a.at, b.at) }) {
-		return
-	}
-	unsorted := slices.Clone(found)
-	for i, k := range keys {
-		found[i] = unsorted[k.at]
-	}
-}
-
-// idOf is the EMAILID of a letter that was delivered: derived from its base
-// name, so that it outlives our log. Names that are no usual ones may be used
-// again for other letters; those get a random id (0 here).
-func idOf(base string) uint64 {
-	if sec, _ := arrivedAt(base); sec >= 1<<62 || sec < 1e8 || !strings.Contains(base, ".") {
-		return 0
-	}
-	h := uint64(14695981039346656037) // FNV-1a
-	for _, c := range []byte(keyOf(base)) {
-		h = (h ^ uint64(c)) * 1099511628211
-	}
-	return h
 }

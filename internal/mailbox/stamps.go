@@ -155,7 +155,7 @@ func (b *box) writeSnapshot(seen stamps, pos mboxlog.Position) error {
 // snapshot will say and the state does not.
 func (s *state) renamed() bool {
 	for uid, at := range s.at {
-		if r := s.rows.find(uid); r != nil && entryAt(at).base != s.base(r) {
+		if r := s.rows.find(uid); r != nil && entryAt(at).base() != s.base(r) {
 			return true
 		}
 	}

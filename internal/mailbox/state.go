@@ -135,12 +135,12 @@ func (s *state) applyLetter(modseq uint64, l *arrival) {
 	}
 	r.name = s.names.add(l.base)
 	s.rows.add(r)
-	s.names.learn(&s.rows, []byte(l.base), l.uid)
+	s.names.learn(&s.rows, &r)
 	if l.at != "" {
-		s.at[l.uid] = l.at
+		s.at[l.uid] = strings.Clone(l.at) // of a longer text
 	}
 	if l.tmp != "" {
-		s.coming[l.uid] = l.tmp
+		s.coming[l.uid] = strings.Clone(l.tmp)
 	}
 	s.uidNext = l.uid + 1
 	s.touched(modseq)
@@ -362,10 +362,10 @@ func (s *state) name(r *row) (base, at string) {
 		return s.base(r), ""
 	}
 	e := entryAt(at)
-	if isUsual(at, e.base, r.disk) {
+	if isUsual(at, e.base(), r.disk) {
 		at = ""
 	}
-	return e.base, at
+	return e.base(), at
 }
 
 // place notes where the file of a letter is.
@@ -374,7 +374,7 @@ func (s *state) place(r *row, at string) {
 		delete(s.at, r.uid)
 		return
 	}
-	s.at[r.uid] = at
+	s.at[r.uid] = strings.Clone(at) // of a longer text
 }
 
 // debts reports whether files differ from what clients have been told.

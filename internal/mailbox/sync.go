@@ -3,13 +3,11 @@ package mailbox
 import (
 	"cmp"
 	"context"
-	"crypto/rand"
-	"encoding/binary"
 	"errors"
 	"io/fs"
 	"os"
 	"slices"
-	"time"
+	"strings"
 
 	"postbag/internal/maildir"
 	"postbag/internal/mboxlog"
@@ -118,8 +116,8 @@ func (b *box) adopt(l *listing, d *difference) {
 	}
 	for _, e := range d.returned {
 		for uid, gone := range b.st.doomed {
-			if keyOf(gone.base) == keyOf(e.base) {
-				gone.at = e.at
+			if keyOf(gone.base) == keyOf(e.base()) {
+				gone.at = strings.Clone(e.at)
 				b.st.doomed[uid] = gone
 			}
 		}
@@ -214,63 +212,68 @@ func (b *box) writeWith(r *register, d *difference) error {
 	if err != nil {
 		return err
 	}
-	if len(fresh) > 0 {
-		given := arrivals(fresh, uid, b.store.o.Now())
-		if err := b.enlist(r, arrived, given); err != nil {
-			return err
-		}
-		arrived = append(arrived, given...)
-	}
 	if len(d.absent) > 0 {
 		recs = append(recs, encodeRemoved(kindGone, modseq, d.absent))
 	}
 	if len(d.changed) > 0 {
 		recs = append(recs, encodeObserved(modseq, d.changed))
 	}
-	for len(arrived) > 0 {
-		n := min(len(arrived), lettersPerFrame)
-		recs = append(recs, encodeLetters(modseq, arrived[:n]))
-		arrived = arrived[n:]
+	if r == nil {
+		return b.writeFresh(recs, modseq, uid, fresh)
 	}
-	recs = append(recs, uidls...)
-	if len(recs) == 0 {
+	given := arrivals(nil, fresh, uid, b.store.o.Now())
+	if err := b.enlist(r, arrived, given); err != nil {
+		return err
+	}
+	for given = append(arrived, given...); len(given) > 0; given = given[min(len(given), lettersPerFrame):] {
+		recs = append(recs, encodeLetters(modseq, given[:min(len(given), lettersPerFrame)]))
+	}
+	if recs = append(recs, uidls...); len(recs) == 0 {
 		return nil
 	}
 	return b.commit(recs...)
 }
 
+// writeFresh gives letters UIDs, after some other records. There may be very many
+// letters: they go into the log frame by frame.
+func (b *box) writeFresh(recs []mboxlog.Record, modseq uint64, uid uint32, fresh []entry) error {
+	if len(recs) > 0 {
+		if err := b.note(recs...); err != nil {
+			return err
+		}
+	}
+	b.expect(fresh)
+	now := b.store.o.Now()
+	var list []arrival
+	var scratch []byte
+	for ; len(fresh) > 0; fresh = fresh[len(list):] {
+		list = arrivals(list[:0], fresh[:min(len(fresh), lettersPerFrame)], uid, now)
+		var err error
+		if scratch, err = b.noteLetters(scratch, modseq, list); err != nil {
+			return err
+		}
+		uid += uint32(len(list))
+	}
+	return b.log.Sync()
+}
+
+// expect makes room for letters.
+func (b *box) expect(fresh []entry) {
+	if len(fresh) < chunkRows {
+		return
+	}
+	octets := 0
+	for i := range fresh {
+		octets += len(fresh[i].base())
+	}
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.st.rows.room(len(fresh))
+	b.st.names.room(len(fresh), octets)
+}
+
 // lettersPerFrame bounds frames to about a mebioctet.
 const lettersPerFrame = 8192
-
-// arrivals gives UIDs to entries. They came into the folder when their names
-// say that they were delivered.
-func arrivals(found []entry, uid uint32, now time.Time) []arrival {
-	list := make([]arrival, len(found))
-	for i := range found {
-		list[i] = arrive(&found[i], uid+uint32(i), now)
-	}
-	return list
-}
-
-func arrive(e *entry, uid uint32, now time.Time) arrival {
-	a := arrival{uid: uid, id: idOf(e.base), flags: e.flags, base: e.base, internal: unknownTime, wire: unknownSize, saved: uint32(now.Unix())}
-	if sec, _ := arrivedAt(e.base); sec > 0 && sec < uint64(a.saved) {
-		a.saved = uint32(sec)
-	}
-	if a.id == 0 {
-		a.id = randomID()
-	}
-	if !isUsual(e.at, e.base, e.flags) {
-		a.at = e.at
-	}
-	return a
-}
-
-func randomID() uint64 {
-	var b [8]byte
-	rand.Read(b[:]) // never fails
-	return binary.LittleEndian.Uint64(b[:])
-}
 
 // part deals with two files of one base name, which a scan with nothing moving
 // showed. Two links to one file are what a rename by link and unlink left: one

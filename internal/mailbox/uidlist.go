@@ -41,7 +41,7 @@ type register struct {
 func newRegister(l *uidlist.List, kept bool) *register {
 	r := &register{l, make(map[string]int, len(l.Records)), kept}
 	for i := range l.Records {
-		r.known[keyOf(entryAt("cur/"+l.Records[i].Name).base)] = i
+		r.known[keyOf(entryAt("cur/"+l.Records[i].Name).base())] = i
 	}
 	return r
 }
@@ -165,7 +165,7 @@ type adopted struct {
 // below next, which has not been given yet; others are left in rest.
 func (r *register) take(fresh []entry, next uint32) (old []adopted, rest []entry) {
 	for _, e := range fresh {
-		i, ok := r.known[keyOf(e.base)]
+		i, ok := r.known[keyOf(e.base())]
 		if !ok || r.Records[i].UID < next {
 			rest = append(rest, e)
 			continue

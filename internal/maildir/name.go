@@ -22,14 +22,25 @@ type Name struct {
 	Wire  int64  // size with CRLF line ends; -1 when the name does not say
 }
 
+// SplitName gives the Base and Flags of a name, which is quicker than ParseName.
+func SplitName(s string) (base, flags string) {
+	base, _, flags = split(s)
+	return base, flags
+}
+
+func split(s string) (base, info, flags string) {
+	base, info, _ = strings.Cut(s, ":")
+	if len(info) >= 2 && info[:2] == "2," {
+		flags = info[2:]
+	}
+	return base, info, flags
+}
+
 // ParseName takes a file name apart. Every name is a Name: a letter is mail
 // whatever another program has called it.
 func ParseName(s string) Name {
 	n := Name{Size: -1, Wire: -1}
-	n.Base, n.Info, _ = strings.Cut(s, ":")
-	if flags, ok := strings.CutPrefix(n.Info, "2,"); ok {
-		n.Flags = flags
-	}
+	n.Base, n.Info, n.Flags = split(s)
 	_, fields, _ := strings.Cut(n.Base, ",")
 	for fields != "" {
 		var field string

@@ -40,6 +40,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"postbag/internal/durable"
@@ -69,8 +70,9 @@ type Log struct {
 	mark    int64    // while locked: up to where the log holds if a sync fails
 	reset   bool     // the reader is to forget what it has
 	settled bool
-	held    bool // the lock is ours
-	failed  bool // a sync failed: of the file only what stands before mark counts
+	held    bool   // the lock is ours
+	frames  []byte // scratch, for Appends that follow each other
+	failed  bool   // a sync failed: of the file only what stands before mark counts
 }
 
 // Open opens the log at path, or makes an empty file there. Nothing is read
@@ -270,7 +272,8 @@ func (l *Log) Append(recs ...Record) error {
 	for _, r := range recs {
 		size += frameHead + len(r.Payload)
 	}
-	b := make([]byte, 0, size)
+	b := slices.Grow(l.frames[:0], size)
+	l.frames = b
 	end := l.pos
 	for _, r := range recs {
 		b, end = appendFrame(b, end, l.synced, r)
@@ -297,6 +300,7 @@ func (l *Log) undo(size int64) {
 // with Reset: a failed sync says nothing about the file, so it is not repeated;
 // the next Lock writes a new log from what is known to be good.
 func (l *Log) Sync() error {
+	l.frames = nil
 	if l.synced >= l.pos.Offset {
 		return nil
 	}

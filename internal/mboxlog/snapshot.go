@@ -11,7 +11,8 @@ import (
 
 // A snapshot is what a reader made of a log up to a position, in sections that
 // are read one by one. It is a convenience: whoever cannot use it reads the
-// log. So it is not synced; its CRCs tell a torn one.
+// log. It is on the disk when WriteSnapshot returns, and its CRCs tell one that is
+// not whole all the same.
 //
 //	0   24  snapMagic
 //	24   8  id of the log

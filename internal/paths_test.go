@@ -24,7 +24,7 @@ var pathless = map[string][]string{
 	},
 	"syscall": {
 		"Close", "Fstat", "Kill", "Pread", "ReadDirent", "Stat_t", "Timespec", "EFBIG", "EINTR", "ENOTDIR", "ESRCH",
-		"DT_DIR", "DT_UNKNOWN", "O_DIRECTORY", "O_NOFOLLOW", "O_NONBLOCK", "O_RDONLY", "S_IFMT", "S_IFREG",
+		"DT_DIR", "DT_UNKNOWN", "EPERM", "O_DIRECTORY", "O_NOATIME", "O_NOFOLLOW", "O_NONBLOCK", "O_RDONLY", "S_IFMT", "S_IFREG",
 	},
 	"golang.org/x/sys/unix": {
 		"CLOCK_REALTIME_COARSE", "ClockGettime", "EINTR", "IoctlGetInt", "Read", "TIOCINQ", "Timespec",

@@ -12,7 +12,7 @@ import (
 func (s *session) number(arg string) (i int, ok bool) {
 	n, err := strconv.ParseUint(arg, 10, 31)
 	if err != nil {
-		s.wrong("the number of a letter is missing")
+		s.wrong("that is no number of a letter")
 		return 0, false
 	}
 	if i = int(n) - 1; !s.drop.there(i) {

@@ -116,7 +116,7 @@ func (s *session) doAuth(args string) {
 		return
 	}
 	if !slices.Contains(s.mechanisms(), mechanism) {
-		s.err("AUTH", "that mechanism is not possible here")
+		s.refuseMechanism(mechanism)
 		return
 	}
 	server, err := auth.NewServer(mechanism, s.Accounts, s.sasl())
@@ -125,6 +125,16 @@ func (s *session) doAuth(args string) {
 		return
 	}
 	s.exchange(server, mechanism, initial, early)
+}
+
+// refuseMechanism says whether the login is against our policy, or there is nothing
+// wrong with it but the mechanism (RFC 3206 section 5).
+func (s *session) refuseMechanism(mechanism string) {
+	if s.Accounts != nil && slices.Contains(auth.Mechanisms(s.Accounts, true, s.sasl()), mechanism) {
+		s.err("AUTH", "that mechanism is taken over TLS only")
+		return
+	}
+	s.err("", "there is no such mechanism here")
 }
 
 // exchange speaks SASL until it is decided.

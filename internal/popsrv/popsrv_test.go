@@ -322,7 +322,7 @@ func TestDialogues(t *testing.T) {
 			S: XOAUTH2
 			S: \.
 			C: AUTH NONE
-			S: -ERR \[AUTH\] .*
+			S: -ERR there is no such mechanism here
 			C: AUTH PLAIN !
 			S: -ERR .*
 			C: AUTH PLAIN
@@ -337,7 +337,7 @@ func TestDialogues(t *testing.T) {
 			S: \+OK .*`, true, 3},
 		{"commands of the wrong state", "S: .*\nC: STAT\nS: -ERR .*\nC: DELE 1\nS: -ERR .*\nC: PASS x\nS: -ERR USER first\nC: FOO\nS: -ERR .*\nC: UTF8\nS: \\+OK .*\nC: QUIT\nS: \\+OK bye", true, 3},
 		{"a line that is too long is refused whole", "S: .*\nC: USER " + strings.Repeat("x", 20000) + "\nS: -ERR line too long\nC: QUIT\nS: \\+OK bye", true, 3},
-		{"capabilities stay the same after the login", login + `
+		{"capabilities after the login are the same but STLS", login + `
 			C: CAPA
 			S: \+OK .*
 			S: TOP
@@ -348,7 +348,6 @@ func TestDialogues(t *testing.T) {
 			S: UTF8 USER
 			S: LANG
 			S: EXPIRE NEVER
-			S: STLS
 			S: USER
 			S: SASL PLAIN LOGIN OAUTHBEARER XOAUTH2
 			S: IMPLEMENTATION postbag

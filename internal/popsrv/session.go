@@ -182,7 +182,7 @@ func (s *session) transaction(verb, args string) bool {
 func (s *session) capa() {
 	s.ok("capability list follows")
 	list := []string{"TOP", "UIDL", "RESP-CODES", "AUTH-RESP-CODE", "PIPELINING", "UTF8 USER", "LANG", "EXPIRE NEVER"}
-	if s.StartTLS && s.c.TLS() == nil {
+	if s.canSTLS() { // it says what may be done in this state (RFC 2595 section 4)
 		list = append(list, "STLS")
 	}
 	if s.c.PlaintextOK(s.Plaintext) && s.Accounts != nil {

@@ -34,7 +34,7 @@ func TestTokens(t *testing.T) {
 		{"a bad token, and the client goes away", "C: AUTH OAUTHBEARER " + bearer("x") + "\nS: \\+ " + why + "\nhang up", 1, true},
 		{"a bad token of Google's", "C: AUTH XOAUTH2 " + xoauth2("x") + "\nS: \\+ " + google + "\nC:\nS: -ERR \\[AUTH\\] authentication failed", 1, true},
 		{"trouble", "C: AUTH XOAUTH2 " + xoauth2("trouble") + "\nS: -ERR \\[SYS/TEMP\\] .*", 1, true},
-		{"tokens in the clear", "C: AUTH OAUTHBEARER " + bearer(goodToken) + "\nS: -ERR \\[AUTH\\] that mechanism is not possible here", 0, false},
+		{"tokens in the clear", "C: AUTH OAUTHBEARER " + bearer(goodToken) + "\nS: -ERR \\[AUTH\\] that mechanism is taken over TLS only", 0, false},
 		{"a response without end", "C: AUTH XOAUTH2\nS: \\+\\s\nC: " + strings.Repeat("x", maxResponse) + "\nS: -ERR line too long", 0, true},
 		{"an initial response without end", "C: AUTH XOAUTH2 " + strings.Repeat("x", maxResponse) + "\nS: -ERR line too long", 0, true},
 	} {

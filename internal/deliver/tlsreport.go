@@ -22,12 +22,16 @@ func (r *Remote) told(hop smtpout.Hop, d recipient.Destination, by tlsreport.Pol
 		return hop
 	}
 	hop.Told = func(h smtpout.Handshake) {
-		if h.Err == nil {
+		unusable := by.Kind == tlsreport.TLSA && hop.Verify == nil // RFC 7672 section 2.2: any certificate will do
+		if h.Err == nil && !unusable {
 			r.Reports.Note(tlsreport.Session{Domain: reported(d), Policy: by})
 			return
 		}
 		f := &tlsreport.Failure{Result: tlsreport.NoSTARTTLS, From: ipText(h.From), MX: hop.Host, To: ipText(h.To)}
-		if !errors.Is(h.Err, smtpout.ErrNoTLS) {
+		switch {
+		case h.Err == nil: // RFC 8460 section 4.3.2.1
+			f.Result = tlsreport.TLSAInvalid
+		case !errors.Is(h.Err, smtpout.ErrNoTLS):
 			f.Result, f.Reason = tlsreport.Result(h.Err)
 		}
 		r.fail(d, by, f)

@@ -95,6 +95,8 @@ func TestHowTLSWentIsTold(t *testing.T) {
 		{"a policy that is tested", &tested, nil, "mx:", nil, []string{"a.example sts of a.example"}},
 		{"one that does not name the host", &testedElsewhere, nil, "mx:", nil, []string{"a.example sts of a.example: validation-failure mx1 > mx-not-in-policy"}},
 		{"by DANE", &enforced, &records{all: []resolve.TLSA{ee}}, "mx:", nil, []string{"a.example tlsa of mx1"}},
+		{"records that nobody can use", nil, &records{all: []resolve.TLSA{{Usage: 1, Selector: 1, Matching: 1, Data: make([]byte, 32)}}}, "mx:", nil, []string{
+			"a.example tlsa of mx1: tlsa-invalid mx1 198.51.100.1>192.0.2.1 "}},
 		{"records that cannot be had", nil, &records{err: errors.New("servfail")}, "mx:", nil, []string{
 			"a.example tlsa of mx1: dnssec-invalid mx1 > servfail", "a.example tlsa of mx2: dnssec-invalid mx2 > servfail"}},
 		{"a route of ours", nil, nil, "smtp://smart", nil, nil},

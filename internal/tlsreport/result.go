@@ -13,6 +13,7 @@ const (
 	NotTrusted     = "certificate-not-trusted"
 	Validation     = "validation-failure"
 	DNSSECInvalid  = "dnssec-invalid"
+	TLSAInvalid    = "tlsa-invalid"
 	STSFetchError  = "sts-policy-fetch-error"
 	STSInvalid     = "sts-policy-invalid"
 	STSWebInvalid  = "sts-webpki-invalid"

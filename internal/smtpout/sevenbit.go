@@ -79,13 +79,20 @@ func editsOf(edits []edit, p *mime.Part) []edit {
 		if p.Message != nil {
 			edits = editsOf(edits, p.Message)
 		}
-	case !eight || p.Is("message", "*"): // RFC 2046 section 5.2: these have no encoding
+	case !eight || p.Is("message", "*") && !isGlobal(p): // RFC 2046 section 5.2: these have no encoding
 	case p.Is("text", "*"):
 		edits = append(edits, header("quoted-printable"), edit{p.BodyOffset, p.BodySize, quote})
 	default:
 		edits = append(edits, header("base64"), edit{p.BodyOffset, p.BodySize, armour})
 	}
 	return edits
+}
+
+// isGlobal reports whether a part is one of the forms of message that may be encoded
+// (RFC 6532 section 3.7, RFC 6533 section 4.4).
+func isGlobal(p *mime.Part) bool {
+	return p.Is("message", "global") || p.Is("message", "global-headers") || p.Is("message", "global-delivery-status") ||
+		p.Is("message", "global-disposition-notification")
 }
 
 // edited gives the letter in wire form with the edits made.

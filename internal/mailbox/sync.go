@@ -270,6 +270,9 @@ func (b *box) expect(fresh []entry) {
 	defer b.mu.Unlock()
 	b.st.rows.room(len(fresh))
 	b.st.names.room(len(fresh), octets)
+	if b.st.rows.length == 0 {
+		b.st.names.finder.room(len(fresh)) // the next who looks will ask for names
+	}
 }
 
 // lettersPerFrame bounds frames to about a mebioctet.

@@ -59,12 +59,13 @@ type box struct {
 	keysSeen stamp           // dovecot-keywords, as the log knows it
 	leastUID uint32          // below it that list has given UIDs
 	quota    *quota.Quota
-	fine     bool        // the file system's times are of the kernel's clock
-	remote   bool        // other hosts may change the folder
-	anew     bool        // the log was read from its beginning: perhaps it is another folder's
-	paying   atomic.Bool // a goroutine pays debts
-	kicked   atomic.Bool // a goroutine is about to look at the folder
-	settling atomic.Bool // new letters are to be moved to cur/ by somebody
+	fine     bool         // the file system's times are of the kernel's clock
+	remote   bool         // other hosts may change the folder
+	anew     bool         // the log was read from its beginning: perhaps it is another folder's
+	paying   atomic.Bool  // a goroutine pays debts
+	changed  atomic.Int64 // when somebody has last changed the folder here, in Unix nanoseconds
+	kicked   atomic.Bool  // a goroutine is about to look at the folder
+	settling atomic.Bool  // new letters are to be moved to cur/ by somebody
 
 	mu    sync.Mutex
 	st    state

@@ -51,6 +51,7 @@ func (b *box) patience() time.Duration {
 
 // payLater sees to it that open debts are paid in the background.
 func (b *box) payLater(wait time.Duration) {
+	b.changed.Store(time.Now().UnixNano())
 	if !b.st.debts() || !b.paying.CompareAndSwap(false, true) {
 		return
 	}
@@ -61,7 +62,7 @@ func (b *box) payLater(wait time.Duration) {
 		case <-ctx.Done():
 			return // Close pays
 		}
-		if err := b.payAll(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGone) {
+		if err := b.payRounds(ctx, b.giveWay); err != nil && ctx.Err() == nil && !errors.Is(err, ErrClosed) && !errors.Is(err, ErrGone) {
 			b.store.o.Log.Error("write flags into file names", "dir", b.dir, "err", err)
 		}
 	})
@@ -71,12 +72,21 @@ func (b *box) payLater(wait time.Duration) {
 }
 
 // payAll pays all debts, and lets others at the folder in between.
-func (b *box) payAll(ctx context.Context) error {
+func (b *box) payAll(ctx context.Context) error { return b.payRounds(ctx, nil) }
+
+// payRounds is payAll with something to be done before each round but the first, if
+// no letter is on its way into its place.
+func (b *box) payRounds(ctx context.Context, between func(context.Context)) error {
+	coming := true
 	for stuck := 0; ; {
+		if !coming && between != nil {
+			between(ctx)
+		}
 		if err := b.lockCtx(ctx); err != nil {
 			return err
 		}
 		paid, more, err := b.payOnce(ctx)
+		coming = len(b.st.coming) > 0
 		b.unlock()
 		if err != nil || !more {
 			return err

@@ -81,12 +81,9 @@ func TestOpenSMTPDAndWe(t *testing.T) {
 		withLogin(t, port, p, `with ESMTPSA? `)
 		p.awaitLog(t, `smtp authentication user=user result=ok`)
 	})
-	t.Run("TLS that breaks", func(t *testing.T) {
-		if broken == nil {
-			t.Skip("it works")
-		}
-		brokenTLS(t, ours, port, p)
-	})
+	if broken != nil {
+		t.Run("TLS that breaks", func(t *testing.T) { brokenTLS(t, ours, port, p) })
+	}
 }
 
 // speaksTLS tries STARTTLS as anybody would. OpenSMTPD before 7.0 with OpenSSL 3, as
